@@ -179,4 +179,9 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/receive/dicomweb/login": ("tests/receive/dicomweb/test_login.py",),
     "mapdr/receive/folder/archive": ("tests/receive/folder/test_archive.py",),
+    "mapdr/deliver/send/connection": ("tests/deliver/test_connection.py",),
+    "mapdr/deliver/send/probe": ("tests/deliver/test_telling.py", "tests/deliver/test_breaker.py"),
+    "mapdr/deliver/send/faults": ("tests/deliver/test_telling.py",),
+    "mapdr/deliver/supervise/report": ("tests/deliver/test_telling.py",),
+    "mapdr/deliver/supervise/timetable": ("tests/deliver/test_telling.py",),
 }
