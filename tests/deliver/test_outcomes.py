@@ -18,7 +18,7 @@ from mapdr.deliver.permit import Permit
 from mapdr.deliver.send.breaker import Breaker, BreakerState
 from mapdr.deliver.send.outcomes import SLOW, SWITCHES, OutcomeHandler
 from mapdr.deliver.settle.decide import LATER, Decision
-from mapdr.deliver.settle.failures import IN_A_ROW, Failures
+from mapdr.deliver.settle.failures import CUTS, IN_A_ROW, Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Outcome, Pause, Payload, Sent, Verdict
@@ -113,12 +113,13 @@ def test_what_was_taken_is_counted_once_with_its_bytes(world: World) -> None:
 def test_what_was_not_taken_is_counted_by_what_becomes_of_it(world: World) -> None:
     world.answered(replace(OK, duplicate=True, status=0x0111))
     world.answered(FAULT)
+    world.answered(FAULT, 2)
     world.answered(NOT_SO)
-    assert [each.decision.state for each in world.settled] == ["delivered", "pending", "parked"]
+    assert [each.decision.state for each in world.settled] == ["delivered", "pending", "pending", "parked"]
     assert world.watch.counters() == {
         "deliver.pacs.images": 1,
         "deliver.pacs.bytes": 100,
-        "deliver.pacs.retries": 1,
+        "deliver.pacs.retries": 2,
         "deliver.pacs.parked": 1,
     }
     assert all(each.payload is not None for each in world.settled)
@@ -202,6 +203,17 @@ def test_an_image_that_ends_sessions_while_others_are_taken_is_parked_and_opens_
     assert not world.is_open
 
 
+def test_an_image_by_which_sessions_are_cut_is_parked_after_more_of_them_and_uses_up_no_tries(
+    world: World,
+) -> None:
+    states = []
+    for _ in range(CUTS[0] * QUICK.tries):
+        world.handler.delivered([image(7)], [after(OK)])
+        states.append(world.answered(CUT).state)
+    assert states == ["pending"] * (len(states) - 1) + ["parked"]
+    assert world.attempts[1] == 1, "that it was parked"
+
+
 def test_nothing_is_held_against_an_image_of_which_nothing_went_out_or_while_the_receiver_is_in_trouble(
     world: World,
 ) -> None:
@@ -223,7 +235,8 @@ def test_nothing_is_held_against_an_image_of_which_nothing_went_out_or_while_the
 
 
 def test_a_session_that_rested_and_is_lost_counts_against_nobody(world: World) -> None:
-    assert world.answered(LOST, stale=True).count_attempt is False
+    decision = world.answered(LOST, stale=True)
+    assert (decision.count_attempt, decision.not_before) == (False, 2000.0), "it goes out again at once"
     assert world.failures.count(image().delivery) == 1
     assert not world.settled[-1].sent.outcome.begun
     world.answered(BUSY, 2, stale=True)
@@ -295,11 +308,13 @@ def test_an_image_without_a_session_says_why_and_loses_no_try(world: World) -> N
     assert (decision.state, decision.reason, decision.not_before) == ("pending", "unreachable", 2000.0)
     assert decision.count_attempt is False
     assert (outcome.verdict, outcome.comment, outcome.peer_fault) == (Verdict.RETRY, "no route", True)
-    assert outcome.status is None
+    assert (outcome.status, attempt.sent.started_at, attempt.sent.seconds) == (None, 2000.0, 0.0)
     assert world.watch.counters() == {}, "it was not tried"
 
 
 def test_a_receiver_is_asked_first_where_an_image_was_cut_and_nothing_came_through(world: World) -> None:
+    world.answered(LOST, 2)
+    assert not world.handler.wants_probe(image(2)), "an abort is the receiver's word"
     assert not world.handler.wants_probe(image())
     world.answered(CUT)
     assert world.handler.wants_probe(image())
