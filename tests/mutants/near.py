@@ -125,8 +125,9 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/store/test_priority.py",
     ),
     "mapdr/store/queue/comparison": ("tests/store/test_repeats.py",),
-    "mapdr/store/queue/repeats": ("tests/store/test_repeats.py",),
+    "mapdr/store/queue/repeats": ("tests/store/test_last_given.py", "tests/store/test_repeats.py"),
     "mapdr/store/queue/settle": (
+        "tests/store/test_settle.py",
         "tests/store/test_ledger.py",
         "tests/store/test_repeats.py",
         "tests/store/test_counts.py",
@@ -151,6 +152,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/store/spool/runs": ("tests/receive/test_runs.py", "tests/receive/test_runs_journal.py"),
     "mapdr/store/spool/journal": (
+        "tests/store/test_journal_flushes.py",
         "tests/store/test_journal.py",
         "tests/store/test_journal_record.py",
         "tests/store/test_journal_store.py",
