@@ -79,6 +79,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/receive/test_runs.py",
     ),
     "mapdr/receive/dicomweb": (
+        "tests/receive/dicomweb/test_endpoint.py",
         "tests/receive/dicomweb/test_answer.py",
         "tests/receive/dicomweb/test_app.py",
         "tests/receive/dicomweb/test_parts.py",
@@ -186,4 +187,8 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/deliver/send/faults": ("tests/deliver/test_telling.py",),
     "mapdr/deliver/supervise/report": ("tests/deliver/test_telling.py",),
     "mapdr/deliver/supervise/timetable": ("tests/deliver/test_telling.py",),
+    "mapdr/receive/dicomweb/app": (
+        "tests/receive/dicomweb/test_endpoint.py",
+        "tests/receive/dicomweb/test_app.py",
+    ),
 }
