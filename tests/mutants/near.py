@@ -191,4 +191,5 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/receive/dicomweb/test_endpoint.py",
         "tests/receive/dicomweb/test_app.py",
     ),
+    "mapdr/deliver/send/sender": ("tests/deliver/test_sender.py",),
 }
