@@ -162,7 +162,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/erasure": ("tests/store/test_erasure.py",),
     "mapdr/store/outbox": ("tests/store/test_outbox.py", "tests/store/test_study_events.py"),
     "mapdr/store/writer": ("tests/store/test_writer.py",),
-    "mapdr/store/set_aside": ("tests/store/test_writer.py",),
+    "mapdr/store/set_aside": ("tests/store/test_index_parts.py", "tests/store/test_writer.py"),
     "mapdr/store/study_events": ("tests/store/test_study_events.py",),
     "mapdr/store/clock": ("tests/store/test_clock.py",),
     "mapdr/store/unrouted": ("tests/store/test_unrouted.py",),
@@ -173,6 +173,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/index/commands": ("tests/store/test_commands.py",),
     "mapdr/store/index/selection": ("tests/store/test_actions.py", "tests/store/test_jobs.py"),
     "mapdr/store/index": (
+        "tests/store/test_index_parts.py",
         "tests/store/test_ledger.py",
         "tests/store/test_repeats.py",
         "tests/store/test_erasure.py",
@@ -192,4 +193,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/receive/dicomweb/test_app.py",
     ),
     "mapdr/deliver/send/sender": ("tests/deliver/test_sender.py",),
+    "mapdr/store/index/flow": ("tests/store/test_index_parts.py",),
+    "mapdr/store/alarms": ("tests/store/test_index_parts.py",),
+    "mapdr/store/rules": ("tests/store/test_index_parts.py", "tests/store/test_recover.py"),
 }
