@@ -202,10 +202,14 @@ def test_an_image_that_another_sender_took_meanwhile_is_not_given_back(world: Wo
 def test_an_image_that_goes_alone_goes_on_a_new_session(world: World) -> None:
     world.put(image(1))
     world.send(image(1))
-    world.put(image(2, alone=True))
+    one = image(2, alone=True)
+    world.put(one)
     assert world.take() == [1]
+    kept: list[tuple[list[int], bool]] = []
+    world.egress.refuse = lambda: kept.append((world.waiting, one.reserved))
     assert world.take() == [2]
     assert len(world.egress.connects) == 2
+    assert kept == [([2], True)], "who has a session for it may take it meanwhile, and nobody opens another"
 
 
 def test_an_egress_that_cannot_say_whether_it_serves_an_image_is_held_against_it(

@@ -134,9 +134,11 @@ def test_faults_of_an_egress_are_shown_until_it_sends_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     faults = Faults("pacs")
+    assert faults.last == ""
     faults.egress(OverflowError("SECRET"))
     assert "OverflowError" in faults.last
     faults.over()
+    assert faults.last == ""
     faults.egress(OverflowError("SECRET"))
     faults.sender(KeyError("SECRET"))
     assert "OverflowError" in faults.last, "what a sender raised is nobody's yet"
