@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +186,47 @@ def test_a_record_that_the_medium_has_lost_keeps_none_behind_it(tmp_path: Path) 
         world.spool.path(id_).unlink()
     assert replay_module.replay(world.spool) == 2
     assert set(held(tmp_path)) == {ids[0], ids[2]}
+
+
+def test_an_hour_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    """A power failure may have taken the folder that was made for the first image of an hour."""
+    world = World(tmp_path)
+    world.push("1.2.1")
+    world.close()
+    for folder in {world.spool.path(id_).parent for id_ in world.answered}:
+        shutil.rmtree(folder)
+    assert replay_module.replay(world.spool) == 1
+    assert held(tmp_path) == world.answered
+
+
+@pytest.mark.parametrize("more", [-record.HEAD - 1, -1, 0, 1, record.HEAD, record.BLOCK])
+def test_no_record_is_written_over_the_end_of_the_one_before(tmp_path: Path, more: int) -> None:
+    made = segment.Segment(tmp_path / "001.segment", SMALL)
+    made.begin(1)
+    length = record.BLOCK - record.HEAD + more - len(image(0, b"").before)
+    images = [image(number, bytes([number]) * length) for number in range(1, 4)]
+    for number, each in enumerate(images, 1):
+        made.append(number, each)
+    made.close()
+    with segment.reading(tmp_path / "001.segment") as (read, size):
+        found = list(record.records(read, size))
+        assert [each.sequence for each in found] == [1, 2, 3]
+        assert all(record.whole(each, read) for each in found)
+        assert [b"".join(record.data_set(each, read)) for each in found] == [each.data for each in images]
+
+
+def test_the_keeper_makes_another_segment_where_none_is_free(tmp_path: Path) -> None:
+    world = World(tmp_path, most=6)
+    try:
+        made = world.journal._made
+        while world.journal._free:
+            world.push(f"1.2.{len(world.answered)}", pixels=8000)
+        world.keeper.keep()
+        assert world.journal._made == made + 1
+        world.keeper.keep()
+        assert world.journal._made == made + 1, "there is one to be had"
+    finally:
+        world.close()
 
 
 def test_a_segment_and_a_checkpoint_are_flushed_with_their_names_when_they_are_made(
