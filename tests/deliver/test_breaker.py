@@ -109,6 +109,34 @@ def test_a_trial_needs_an_open_breaker() -> None:
     assert breaker.state is BreakerState.CLOSED
 
 
+def test_each_change_is_told_with_what_was_before() -> None:
+    clock, told = Clock(), list[tuple[BreakerView, BreakerView]]()
+    quick = Backoff(first=2.0, factor=2.0, cap=60.0, jitter=0.0)
+    breaker = Breaker(
+        quick, quick, clock=clock, wall=clock, on_change=lambda before, after: told.append((before, after))
+    )
+    assert breaker.wait() == 0.0
+    assert not breaker.heard()
+    assert told == [], "it was closed"
+    assert breaker.trip("unreachable", "no route", status=7)
+    assert not breaker.trip("unreachable", "no route")
+    (change,) = told
+    assert change == (
+        BreakerView(BreakerState.CLOSED, tried=True),
+        BreakerView(BreakerState.OPEN, "unreachable", "no route", 1, 100.0, 102.0, 7, True),
+    )
+    clock.now += 1.5
+    assert breaker.wait() == 0.5
+    clock.now += 5
+    assert breaker.wait() == 0.0, "the probe is due"
+    breaker.trial()
+    assert len(told) == 1
+    assert (breaker.wait(), breaker.view().retry_at) == (0.0, None)
+    assert breaker.heard()
+    assert told[1][0].state is BreakerState.TRIAL
+    assert told[1][1] == BreakerView(BreakerState.CLOSED, tried=True)
+
+
 class Away:
     """A receiver that answers no probe, and its probes, of which `together` wait for each other."""
 

@@ -274,6 +274,64 @@ def test_a_file_that_cannot_be_removed_keeps_no_other(store: Store, monkeypatch:
     assert not list(store.spool.folder.rglob("*.dcm"))
 
 
+def test_another_study_and_its_messages_keep_every_value(store: Store) -> None:
+    arrive(store, 1)
+    arrive(store, 2, patient="other", study="1.2.88")
+    settle(store, comment="refused")
+    numbers = {row.study_instance_uid: row.number for row in store.overview.studies(Selection())}
+    entries = [
+        OutboxEntry(f"{kind}:{number}:1:0:ris", "ris", kind, {"study": uid}, number)
+        for uid, number in numbers.items()
+        for kind in ("study.received", "study.delivered", "study.parked")
+    ]
+    store.outbox.add(entries, 1.0)
+    taken = store.outbox.lease("ris", 2, 60, 2.0)
+    store.outbox.settle([OutboxSettlement(message.id, "delivered", comment="said") for message in taken], 3.0)
+    erase(store)
+    (row,) = store.overview.studies(Selection(study_instance_uid="1.2.88"))
+    assert (row.number, row.study_date) == (numbers["1.2.88"], "20261123")
+    assert store.studies.tags(row.number)
+    assert store.studies.tags(numbers[STUDY]) == {}
+    (delivery,) = store.listing.select(Selection(study_instance_uid="1.2.88"))
+    assert delivery.comment == "refused"
+    assert store.listing.attempts(delivery.id)[0].comment == "refused"
+    told = {message.key: message for message in store.outbox.list()}
+    for entry in entries:
+        message = told[entry.key]
+        was_taken = entry.key in {each.key for each in taken}
+        if entry.study == row.number:
+            assert (message.payload, message.state) == (
+                entry.payload,
+                "delivered" if was_taken else "pending",
+            )
+        else:
+            assert (message.payload, message.comment) == ({}, "")
+            assert message.state == ("delivered" if was_taken else "dismissed")
+
+
+def test_when_an_image_was_purged_stays_known_and_a_study_that_lost_its_promises_is_judged_anew(
+    store: Store,
+) -> None:
+    arrive(store, 1)
+    settle(store)
+    assert store.retention.purge(5e9, 1).images == 1
+    late = arrive(store, 2)
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE progress SET due = 0")
+    keys = store.erasure.choose(FIRST)
+    assert store.erasure.dismiss(keys) == {"pacs": 1}
+    with store.database.read() as connection:
+        due = connection.exec_driver_sql("SELECT destination <> 0 FROM progress WHERE due = 1").scalars()
+        assert list(due) == [1]
+    assert store.erasure.erase(keys) == []
+    with store.database.read() as connection:
+        times = dict(connection.execute(select(schema.instance.c.id, schema.instance.c.purged_at)).all())
+        notes = connection.scalars(select(schema.fact.c.name)).all()
+    assert sorted(at == 5e9 for at in times.values()) == [False, True]
+    assert times[bytes.fromhex(late)] < 5e9
+    assert not [name for name in notes if name.startswith("erasing:")]
+
+
 CHILD = """
 import os, sys
 from pathlib import Path

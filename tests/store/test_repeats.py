@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,48 @@ def test_a_row_that_was_parked_for_its_file_goes_on_when_the_file_is_whole_again
     assert store.writer.flush()
     assert [row.instance.id for row in store.ledger.lease("pacs", 9, 60, "n")] == [first]
     assert not store.spool.path(again).exists()
+
+
+def test_only_files_are_read_that_still_owe_or_that_the_repeat_would_be_absorbed_for(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opener(router=To("a", "b"))
+    intact, read = store.instances.intact, []
+
+    def reads(keys: Collection[bytes]) -> dict[bytes, bool]:
+        read.extend(key.hex() for key in keys)
+        return intact(keys)
+
+    monkeypatch.setattr(store.ingest, "_intact", reads)
+    first = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert read == []
+    push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert read == [first], "what it is absorbed for"
+    deliver(store, destination="a")
+    second = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert read == [first, first], "it is owed to b"
+    deliver(store, destination="a")
+    deliver(store, destination="b")
+    push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert read == [first, first], "all have had it"
+    assert store.spool.path(second).exists()
+
+
+def test_a_file_that_is_being_sent_is_not_taken_away_though_it_is_damaged(store: Store) -> None:
+    first = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    (leased,) = store.ledger.lease("pacs", 9, 60, "node")
+    spoil(store.spool.path(first), "damaged")
+    again = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert store.spool.path(first).exists(), "its sender finds it damaged, and says so"
+    store.ledger.settle([Settlement(leased.id, "parked", reason="damaged")])
+    (row,) = store.ledger.lease("pacs", 9, 60, "node")
+    assert row.instance.id == again
 
 
 def test_an_unrouted_image_whose_file_is_damaged_is_replaced(opener: Opener) -> None:

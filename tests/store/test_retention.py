@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 
 import pytest
 
 from mapdr.store import Purged, Selection, Settlement, Store
+from mapdr.store.retention import Retention
+from mapdr.store.spool.files import Spool
 from store.conftest import Opener
 from store.world import To, push
 
@@ -138,3 +141,110 @@ def test_a_file_that_cannot_be_removed_is_tried_again(
     assert "secret" not in caplog.text
     assert store.retention.purge(time.time() + 100, 1).images == 1
     assert not store.spool.path(id_).exists()
+
+
+class Hours:
+    """A spool whose files lie in three hours of its own; what was removed of it, in order."""
+
+    def __init__(self, store: Store, hours: dict[str, list[str]]) -> None:
+        self.spool, self.by_hour = store.spool, hours
+        self.removed: list[str] = []
+
+    def hours(self) -> list[str]:
+        return sorted(self.by_hour)
+
+    def files(self, hour: str) -> list[str]:
+        return list(self.by_hour[hour])
+
+    def discard(self, id_: str) -> bool:
+        self.removed.append(id_)
+        return self.spool.discard(id_)
+
+    def remove_hour(self, hour: str) -> None:
+        self.removed.append(hour)
+
+
+class Ticks:
+    """A clock that goes on a second with each look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+
+HOURS = ["2026112301", "2026112302", "2026112303"]
+
+
+@pytest.fixture
+def three(store: Store) -> tuple[Retention, Hours, list[str]]:
+    """Three delivered images, each in another hour."""
+    ids = [push(store, f"1.{n}") for n in range(3)]
+    assert store.writer.flush()
+    deliver(store)
+    spool = Hours(store, {hour: [id_] for hour, id_ in zip(HOURS, ids, strict=True)})
+    return Retention(store.database, cast(Spool, spool)), spool, ids
+
+
+def test_hours_are_purged_up_to_that_of_the_retention(
+    three: tuple[Retention, Hours, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retention, spool, ids = three
+    monkeypatch.setattr("mapdr.store.retention.hour_of_time", lambda moment: HOURS[1])
+    assert retention.purge(time.time() + 100, 1).images == 2
+    assert spool.removed == [ids[0], HOURS[0], ids[1], HOURS[1]]
+
+
+def test_room_is_made_hour_by_hour_and_goes_on_where_its_time_was_over(
+    three: tuple[Retention, Hours, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retention, spool, ids = three
+    monkeypatch.setattr("mapdr.store.retention.time", Ticks())
+    now = time.time() + 100
+    done = retention.make_room(now, lambda: False, 1.5)  # the first look at the clock is at the beginning
+    assert (done.images, done.more) == (1, True)
+    assert spool.removed == [ids[0], HOURS[0]]
+    spool.removed.clear()
+    done = retention.make_room(now, lambda: len(spool.removed) > 1, 9)
+    assert (done.images, done.more) == (1, False)
+    assert spool.removed == [ids[1], HOURS[1]]
+    spool.removed.clear()
+    done = retention.make_room(now, lambda: False, 9)
+    assert (done.images, done.more) == (1, False), "the last of them"
+    assert [each for each in spool.removed if each in HOURS] == HOURS
+    spool.removed.clear()
+    retention.make_room(now, lambda: False, 9)
+    assert [each for each in spool.removed if each in HOURS] == HOURS
+
+
+def test_what_was_purged_is_said_to_the_byte_and_to_the_moment(store: Store) -> None:
+    ids = [push(store, f"1.{n}", pixels=2 * n + 2) for n in range(3)]
+    assert store.writer.flush()
+    deliver(store)
+    size = sum(store.instances.get(id_).size for id_ in ids)
+    (last,) = {row.settled_at for row in store.listing.select(Selection())}
+    assert last is not None
+    assert store.retention.purge(last + 3600 - 0.01, 3600) == Purged()
+    assert store.retention.purge(last + 3600, 3600) == Purged(3, size)
+    with store.database.read() as connection:
+        times = connection.exec_driver_sql("SELECT DISTINCT purged_at FROM instance").scalars().all()
+    assert times == [last + 3600]
+
+
+def test_deaths_in_hand_are_forgotten_with_their_image(store: Store) -> None:
+    for uid in ("1.1", "1.2"):
+        push(store, uid)
+    assert store.writer.flush()
+    with store.database.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO death (instance, recipe, syntax, deaths) SELECT id, 1, 0, 2 FROM instance"
+        )
+    rows = store.ledger.lease("pacs", 1, 60, "node")
+    store.ledger.settle([Settlement(row.id, "delivered") for row in rows])
+    assert store.retention.purge(time.time() + 100, 1).images == 1
+    with store.database.read() as connection:
+        left = connection.exec_driver_sql("SELECT instance FROM death").scalars().all()
+    assert len(left) == 1
+    assert bytes(left[0]).hex() != rows[0].instance.id
