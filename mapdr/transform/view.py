@@ -15,8 +15,8 @@ from mapdr.kernel.proof import damaged
 _pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # not on Windows
 _LARGE = 1 << 16
 """Bytes that are read rather than mapped, where the system reads at a place: such as frames. What lies within
-as many at the beginning of a file, such as a header, is taken from one read of these: to map a file and to let
-go of it takes longer."""
+as many at the beginning of a file, such as a header, comes from one read of these: to map a file, and to let
+go of it, takes longer."""
 _MOST = 1 << 30
 """Bytes of one read: macOS refuses more than 2 GB at a time."""
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
