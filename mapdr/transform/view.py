@@ -117,8 +117,7 @@ class PartsView:
     def _beginning(self, index: int, part: FileSlice) -> bytes:
         found = self._beginnings.get(index)
         if found is None:
-            found = self._read(index, part, part.offset, part.offset + min(part.length, _LARGE))
-            self._beginnings[index] = found
+            found = self._beginnings[index] = beginning(part, _LARGE)
         return found
 
     def _map(self, index: int, part: FileSlice) -> mmap.mmap:

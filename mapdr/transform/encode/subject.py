@@ -21,6 +21,8 @@ def image_of(document: OpenImage) -> Image:
     try:
         return document.shown
     except Permanent as error:
+        if error.reason != "syntax":
+            raise
         raise LeaveAsIs("photometric") from error
 
 
