@@ -156,7 +156,7 @@ class World:
 
     @property
     def waiting(self) -> list[int]:
-        return numbers(list(self.ready._images.values()))
+        return numbers(list(self.ready._prepared))
 
 
 @pytest.fixture

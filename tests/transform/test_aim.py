@@ -168,7 +168,6 @@ def to_ten(
     bits: float,
     lossless: Lossless,
     at_60: float = 200,
-    known: Hints | None = None,
     hints: Hints | None = None,
     count: int = 1,
 ) -> tuple[Encoded, Lossy]:
@@ -177,7 +176,7 @@ def to_ten(
     codec = Lossy(lambda level: round(at_60 * math.exp(0.07 * (level - 60))), rounding)
     encoder = encoder_of(ramp(count), lossless, codec)
     encoder.forecast = lambda: Told(bits)
-    return hit(encoder, Aim(ratio=10), hints or Hints(), "key", known), codec
+    return hit(encoder, Aim(ratio=10), hints or Hints(), "key"), codec
 
 
 @pytest.mark.parametrize(
@@ -209,37 +208,6 @@ def test_without_loss_is_sent_where_it_reaches_the_ratio_but_for_a_twentieth(
     made, codec = to_ten(1.6, Lossless(size=size))
     assert (made.setting is None) == is_sent
     assert bool(codec.encoded) != is_sent
-
-
-def test_the_first_of_a_series_is_tried_and_tells_of_the_others() -> None:
-    known = Hints()
-    lossless = Lossless(size=1000)  # 8 bits a sample, where 10 were forecast
-    to_ten(10.0, lossless, known=known)
-    assert len(lossless.encoded) == 1
-    assert known.get("key") == pytest.approx(0.8)
-    # 0.9 of what it told: 1.6 / 0.72 is where the next is tried.
-    for bits, tries in ((1.6 / 0.72 + 0.01, 1), (1.6 / 0.72 - 0.01, 2)):
-        to_ten(bits, lossless, known=known)
-        assert len(lossless.encoded) == tries
-
-
-@pytest.mark.parametrize(
-    ("size", "bits", "learnt"),
-    [(1000, 3.0, 2.0), (100, 8.0, 0.5), (300, 3.0, 0.8), (300, 0.04, None), (300, 0.05, 2.0)],
-)
-def test_what_a_series_teaches_is_bounded_and_not_taken_of_next_to_nothing(
-    size: int, bits: float, learnt: float | None
-) -> None:
-    known = Hints()
-    to_ten(bits, Lossless(size=size), known=known)
-    assert known.get("key") == (learnt if learnt is None else pytest.approx(learnt))
-
-
-def test_nothing_is_learnt_without_loss_where_nothing_was_tried() -> None:
-    known = Hints()
-    known.learn("key", 1.0)
-    to_ten(100.0, Lossless(), known=known)
-    assert known.get("key") == 1.0
 
 
 def test_a_hint_leads_and_the_next_is_what_would_have_met_the_goal() -> None:

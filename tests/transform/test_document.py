@@ -13,7 +13,7 @@ from mapdr.dicom import tags, uids
 from mapdr.kernel.codec import Decoder, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload, Treatment
-from mapdr.transform import document
+from mapdr.transform import painted
 from mapdr.transform.document import OpenImage, PaintedFrames, decoded_colour
 from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.encode.wish import CompressConfig
@@ -96,7 +96,7 @@ def test_a_grey_frame_has_two_dimensions_and_paints_follow_each_other() -> None:
 def test_as_many_painted_frames_are_kept_as_fit(
     keep: int, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document, "KEEP", keep)
+    monkeypatch.setattr(painted, "KEEP", keep)
     source = Cells(described())
     frames = PaintedFrames(source, source.image, [unchanged], planar=False)
     first = [frames.cells(index) for index in (0, 1)]

@@ -411,18 +411,16 @@ def test_an_image_of_which_nothing_was_changed_is_the_same_image() -> None:
     ]
 
 
-def test_a_second_codestream_in_a_frame_is_not_kept() -> None:
+def test_a_frame_of_several_fragments_keeps_them_and_one_of_two_codestreams_parks() -> None:
     values = noise(4, 5)
-    encoder = Lossless(21)
     soi = b"\xff\xd8\xff\xe0"
-    made = painted(
-        image(values), values, set(), encoder, fragments=2, streams=[soi + bytes(8) + soi + bytes(8)]
-    )
-    assert len(encoder.encoded) == 1
-    assert soi not in b"".join(made.chunks())
     encoder = Lossless(21)
     painted(image(values), values, set(), encoder, fragments=2, streams=[soi + bytes(20)])
     assert not encoder.encoded
+    two = [soi + bytes(8) + soi + bytes(8)]
+    with pytest.raises(Permanent) as caught:
+        painted(image(values), values, set(), encoder, fragments=2, streams=two)
+    assert caught.value.reason == "fragments"
 
 
 def test_a_changed_frame_that_does_not_come_back_parks() -> None:

@@ -37,9 +37,9 @@ def test_they_are_in_memory_up_to_a_size_and_beyond_that_in_a_file(
     assert [index in streams for index in range(4)] == [True, True, True, False]
     assert [streams.length(index) for index in range(3)] == [4, 5, 3]
     assert [streams[index] for index in range(3)] == list(streams) == [b"aaaa", b"bbbbb", b"ccc"]
-    parts = [streams.part(index) for index in range(3)]
-    assert all(isinstance(part, bytes) == bool(in_memory) for part in parts)
-    assert [bytes_of(part) for part in parts] == [b"aaaa", b"bbbbb", b"ccc"]
+    parts = [streams.fragment(index) for index in range(3)]
+    assert all(isinstance(part, bytes) == bool(in_memory) for each in parts for part in each)
+    assert [b"".join(map(bytes_of, each))[8:] for each in parts] == [b"aaaa", b"bbbbb\0", b"ccc\0"]
     head, fragments = encapsulate([b"aaaa", b"bbbbb", b"ccc"])
     made = streams.encapsulated()
     assert (made[0], b"".join(map(bytes_of, made[1]))) == (head, b"".join(map(bytes_of, fragments)))
