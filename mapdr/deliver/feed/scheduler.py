@@ -149,6 +149,8 @@ class Scheduler:
             instead = self._syntaxes.instead(need)
             if instead and instead != image.syntax:
                 image.syntax = instead
+                with self._lock:
+                    self._at_work[image.delivery.id] = image.delivery.instance.size
                 self._request(image)
                 return
             self._syntaxes.needed(need)

@@ -21,7 +21,7 @@ log = logging.getLogger("mapdr.deliver")
 ROWS = 256
 """So many waiting rows are written at once ..."""
 
-SECONDS = 0.1
+SECONDS = 0.05
 """... and none waits longer than this for others."""
 
 LARGEST = 1000
