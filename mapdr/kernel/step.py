@@ -26,6 +26,14 @@ class Memory(Protocol):
         """Store JSON-able facts durably, before the payload is first sent."""
 
 
+@runtime_checkable
+class SeriesMemory(Protocol):
+    """An optional ability of a `Memory`: to know other images of the same series."""
+
+    def of_series(self) -> Sequence[Mapping[str, Any]]:
+        """What `keep` was given for some of them, under the same recipe and in the same transfer syntax."""
+
+
 class Phase(IntEnum):
     """Where in a pipeline a step stands; whatever order a rule names its steps in, they run in this one."""
 

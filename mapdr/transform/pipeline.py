@@ -39,6 +39,7 @@ from mapdr.kernel.step import (
     Phase,
     PixelStep,
     Reads,
+    SeriesMemory,
     Transform,
 )
 from mapdr.transform.codecs.table import Codecs
@@ -65,6 +66,12 @@ class _StepMemory:
 
     def keep(self, facts: Mapping[str, Any]) -> None:
         self._memory.keep({**(self._memory.recall() or {}), self._step: dict(facts)})
+
+    def of_series(self) -> list[Mapping[str, Any]]:
+        if not isinstance(self._memory, SeriesMemory):
+            return []
+        shares = (facts.get(self._step) for facts in self._memory.of_series())
+        return [share for share in shares if isinstance(share, Mapping)]
 
 
 class Pipeline:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from mapdr.transform.encode.compress import STAGE, CompressStep
 from mapdr.transform.encode.frames import FrameEncoder
 from mapdr.transform.encode.series import LIGHTEST, SeriesCourses
 from mapdr.transform.encode.wish import CompressConfig
+from mapdr.transform.pipeline import _StepMemory
 
 from .helpers import CODECS, Notebook, applied, image, payload_of, picture, settings
 
@@ -177,3 +180,52 @@ def test_slices_of_air_go_without_loss_and_decide_nothing() -> None:
     images = [air, air + 7, *slices(2), air]
     assert courses_of(auto(10), images) == ["lossless", "lossless", "lossy", "lossy", "lossless"]
     assert courses_of(auto(1.5), [air, *slices(2)]) == ["lossless"] * 3
+
+
+class Series(Notebook):
+    """A memory that knows other images of the series."""
+
+    def __init__(self, *others: dict[str, Any]) -> None:
+        super().__init__()
+        self.others = others
+        self.asked = 0
+
+    def of_series(self) -> Sequence[Mapping[str, Any]]:
+        self.asked += 1
+        return self.others
+
+
+LOSSY = {"course": "lossy", "method": "htj2k", "ratio": 10.0}
+LOSSLESS = {"course": "lossless", "method": "htj2k", "ratio": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("others", "ratio", "course"),
+    [
+        ((), 1.5, "lossless"),
+        ((LOSSLESS,), 2.0, "lossless"),
+        ((LOSSLESS, LOSSY), 2.0, "lossy"),
+        ((LOSSY | {"method": "jpeg2000"},), 1.5, "lossless"),  # of another method: what it made tells nothing
+        (({"course": "original", "reason": "not-smaller", "method": "htj2k"},), 1.5, "lossless"),
+        ((LOSSLESS | {"reason": "psnr"},), 2.2, "lossy"),  # a guard has failed: not by its size
+        ((LOSSLESS | {"ratio": 900.0},), 2.2, "lossy"),  # air
+        ((LOSSLESS,) * 20, 2.2, "lossless"),  # together they meet it
+        ((), 2.2, "lossy"),
+    ],
+)
+def test_a_node_that_restarts_goes_on_as_its_series_has_begun(
+    others: tuple[dict[str, Any], ...], ratio: float, course: str
+) -> None:
+    made = auto(ratio)
+    memories = [Series(*others) for _ in range(3)]
+    for values, memory in zip(slices(3), memories, strict=True):
+        applied(made, *payload_of(image(values, stored=12)), memory)
+        assert memory.facts is not None
+        assert memory.facts["course"] == course
+    assert [memory.asked for memory in memories] == [1, 0, 0]
+
+
+def test_a_step_is_told_its_own_share_of_what_was_kept() -> None:
+    memory = Series({"compress": LOSSY, "other": {}}, {"other": {}}, {"compress": LOSSLESS})
+    assert list(_StepMemory(memory, "compress").of_series()) == [LOSSY, LOSSLESS]
+    assert list(_StepMemory(Notebook(), "compress").of_series()) == []

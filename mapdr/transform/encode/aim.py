@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -58,22 +58,48 @@ class Aim:
 
 
 def hit(
-    encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable, courses: SeriesCourses | None = None
+    encoder: FrameEncoder,
+    aim: Aim,
+    hints: Hints,
+    key: Hashable,
+    courses: SeriesCourses | None = None,
+    *,
+    others: Callable[[], Iterable[float | None]] = tuple,
 ) -> Encoded:
     """The image as `aim` wants it; without loss where that is smaller or meets a ratio.
 
     `hints` under `key` tell where earlier images of the series ended. With `courses` the images of a series
-    go without loss, or with it, together. Raises Objection: "ratio", "target", what a guard says.
+    go without loss, or with it, together; `others` are asked for, where nothing is known of a series, and are
+    the ratios of images that went without loss before this process began, None for one that went with it.
+    Raises Objection: "ratio", "target", what a guard says.
     """
     if aim.ratio is not None:
         search = _RatioSearch(encoder, aim.ratio, hints, key)
         if courses is None:
             return search.lossless_if_likely(aim.ratio * MET) or search.lossy()
         with courses.turn(key):
+            if courses.is_open(key):
+                _recall(encoder, aim.ratio * MET, key, courses, others())
             return _with_its_series(search, aim.ratio * MET, key, courses)
     if aim.near is not None:
         return encoder.lossy(Setting(float(max(-aim.near, encoder.dial.lowest))))
     return _to_quality(encoder, aim, hints, key)
+
+
+def _recall(
+    encoder: FrameEncoder,
+    ratio: float,
+    key: Hashable,
+    courses: SeriesCourses,
+    others: Iterable[float | None],
+) -> None:
+    """Note what became of other images of a series, as if each were as large as this one."""
+    image = encoder.image
+    for reached in others:
+        if reached is None:
+            courses.note(key, image.native_bytes, None, ratio)
+        elif image.allocated / reached >= LEAST_TELLING:
+            courses.note(key, image.native_bytes, int(image.native_bytes / reached), ratio)
 
 
 def _with_its_series(search: _RatioSearch, ratio: float, key: Hashable, courses: SeriesCourses) -> Encoded:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
@@ -47,11 +48,11 @@ from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Wish, p
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
-from mapdr.transform.encode.series import SeriesCourses
+from mapdr.transform.encode.series import SeriesCourses, of_series
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
-from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
+from mapdr.transform.image import LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
 
 
@@ -105,10 +106,11 @@ class CompressStep:
         document.as_rgb(planned.to_rgb)
         try:
             try:
-                result, facts = self._compress(document, instance, planned, known)
+                result, facts = self._compress(document, instance, planned, known, memory)
             except OutsideBitsStored as outside:
                 document.keep_whole_cells()
-                result, facts = self._compress(document, instance, _spared(planned, outside.reason), {})
+                spared = _spared(planned, outside.reason)
+                result, facts = self._compress(document, instance, spared, {}, memory)
         except LeaveAsIs as left:
             document.as_rgb(False)
             facts = {"course": Course.UNCHANGED.value, "reason": left.reason}
@@ -135,7 +137,12 @@ class CompressStep:
         return self._leave(document.payload, planned.reason)
 
     def _compress(
-        self, document: OpenImage, instance: Instance, planned: Plan, known: Mapping[str, Any]
+        self,
+        document: OpenImage,
+        instance: Instance,
+        planned: Plan,
+        known: Mapping[str, Any],
+        memory: Memory,
     ) -> tuple[Payload, dict[str, Any]]:
         """What the planned method makes, and what is kept of it. Raises LeaveAsIs."""
         planned = _as_before(planned, known, self._wish)
@@ -163,7 +170,7 @@ class CompressStep:
             transform_colour=self._wish.transform_colour or not method.is_wavelet,
             at_once=at_once,
         )
-        encoded, facts = self._encode(encoder, planned, instance, known, image)
+        encoded, facts = self._encode(encoder, planned, instance, known, memory)
         if encoded.size >= document.source_bytes and not (self._may_grow or planned.to_rgb):
             raise LeaveAsIs("not-smaller")
         if encoded.setting is None:
@@ -194,7 +201,7 @@ class CompressStep:
         planned: Plan,
         instance: Instance,
         known: Mapping[str, Any],
-        image: Image,
+        memory: Memory,
     ) -> tuple[Encoded, dict[str, Any]]:
         """Encode by the plan, or exactly as `known` says that it was done before."""
         if planned.course is Course.LOSSLESS:
@@ -207,9 +214,11 @@ class CompressStep:
                     float(known["level"]), bool(known.get("reversible")), int(known.get("resolutions", 0))
                 )
                 return encoder.lossy(setting), dict(known)
+            image, method = encoder.image, planned.method.name
             cells = image.rows, image.columns, image.samples, image.stored
-            key = (instance.series_instance_uid, planned.method.name, *cells)
-            encoded = hit(encoder, self._aim, self._hints, key, self._courses)
+            key = (instance.series_instance_uid, method, *cells)
+            others = partial(of_series, memory, method)
+            encoded = hit(encoder, self._aim, self._hints, key, self._courses, others=others)
         except Objection as objection:
             reason = objection.reason
         if reason:  # out of the block above, for its exception holds the codestreams that failed

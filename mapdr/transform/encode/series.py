@@ -13,6 +13,9 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mapdr.kernel.step import Memory, SeriesMemory
+from mapdr.transform.encode.plan import Course
+
 LIGHTEST = 0.5
 """Share of what the ratio allows an image that it counts for at least: slices of air do not make up for many
 others."""
@@ -66,6 +69,11 @@ class SeriesCourses:
                 self._asked.discard(key)
                 self._changed.notify_all()
 
+    def is_open(self, key: Hashable) -> bool:
+        """Whether no image of the series has told yet."""
+        with self._changed:
+            return self._of(key).is_open
+
     def is_lossy(self, key: Hashable) -> bool:
         """Whether the series goes with loss."""
         with self._changed:
@@ -96,3 +104,15 @@ class SeriesCourses:
 
     def _of(self, key: Hashable) -> _Course:
         return self._courses.get(key) or _Course()
+
+
+def of_series(memory: Memory, method: str) -> Iterator[float | None]:
+    """The ratios that other images of a series have reached without loss by a method, as it was kept; None
+    for one that went with loss."""
+    for facts in memory.of_series() if isinstance(memory, SeriesMemory) else ():
+        if facts.get("method") != method:
+            continue
+        if facts.get("course") == Course.LOSSY:
+            yield None
+        elif facts.get("course") == Course.LOSSLESS and not facts.get("reason"):
+            yield float(facts.get("ratio", 1))
