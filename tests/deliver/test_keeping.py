@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,6 +121,12 @@ def test_what_takes_no_thread_is_kept_before_it_is_given_too() -> None:
     notes.refused.add(id_of(2))
     with pytest.raises(OSError, match="No space left"):
         preparer.now(delivery(2), "")
+
+
+def test_a_step_is_told_of_its_series_what_the_memory_behind_it_knows() -> None:
+    known = SimpleNamespace(recall=lambda: None, keep=print, of_series=lambda: [{"id": "another's"}])
+    assert Noted(known).of_series() == [{"id": "another's"}]
+    assert list(Noted(SimpleNamespace(recall=lambda: None, keep=print)).of_series()) == []
 
 
 def test_nothing_is_handed_out_behind_the_end() -> None:

@@ -106,6 +106,19 @@ def test_a_repeat_is_sent_as_what_was_sent_before(opener: Opener) -> None:
     assert store.recipes.memory(other, "r0", "").recall() is None
 
 
+def test_what_was_kept_of_other_images_of_a_series_is_told(opener: Opener) -> None:
+    store = opener()
+    first, second, third = (push(store, f"1.2.3.{number}") for number in (1, 2, 3))
+    elsewhere = push(store, "1.2.4.1", series="1.2.4")
+    assert store.writer.flush()
+    for number, id_ in enumerate((first, second, elsewhere)):
+        store.recipes.memory(id_, "r0", "").keep({"number": number})
+    store.recipes.memory(second, "r1", "").keep({"number": 9})
+    store.recipes.memory(second, "r0", "1.2.840.10008.1.2.4.90").keep({"number": 8})
+    told = {id_: store.recipes.memory(id_, "r0", "").of_series() for id_ in (first, third, elsewhere)}
+    assert told == {first: [{"number": 1}], third: [{"number": 0}, {"number": 1}], elsewhere: []}
+
+
 def delivered_counts(store: Store) -> dict[str, int]:
     numbers: dict[str, int] = store.counts.today()["delivered"]["pacs"]["CT"]
     return numbers

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from mapdr.kernel.step import Memory
+from mapdr.kernel.step import Memory, SeriesMemory
 
 SECONDS = 0.1
 """How long facts wait for those of other images, counted from the last write: a lone image waits for none."""
@@ -35,6 +35,10 @@ class Noted:
     def recall(self) -> Facts | None:
         """What was kept last, here or before."""
         return self.memory.recall() if self.facts is None else self.facts
+
+    def of_series(self) -> Sequence[Facts]:
+        """What was kept of other images of the series, where that is known."""
+        return self.memory.of_series() if isinstance(self.memory, SeriesMemory) else ()
 
     def keep(self, facts: Facts) -> None:
         """Note them."""

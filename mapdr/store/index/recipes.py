@@ -44,6 +44,23 @@ _FACTS = union_all(_OF_THIS, _OF_THE_SAME).order_by("other", "instance").limit(1
 another one."""
 
 
+_SERIES = 100
+"""How many images of a series are asked what was kept of them."""
+_OF_SERIES = (
+    select(_derivation.c.facts)
+    .join(_same, _same.c.id == _derivation.c.instance)
+    .join(_instance, _same.c.series == _instance.c.series)
+    .where(
+        _instance.c.id == bindparam("instance"),
+        _same.c.id != bindparam("instance"),
+        *(_derivation.c[name] == bindparam(name) for name in ("recipe", "syntax")),
+    )
+    .order_by(_derivation.c.instance)
+    .limit(_SERIES)
+)
+"""Those of other images of an instance's series, the first that came."""
+
+
 class Recipes:
     """Recipes by hash, and what is remembered of images under them."""
 
@@ -51,6 +68,7 @@ class Recipes:
         self._database = database
         self._strings = strings
         self._facts = database.prepared(_FACTS)
+        self._facts_of_series = database.prepared(_OF_SERIES)
         self._keep = database.prepared(database.upsert(_derivation, replace=("facts",)))
         self._numbers: dict[str, int] = {}
         self._hashes: dict[int, str] = {}
@@ -128,6 +146,10 @@ class Recipes:
             return dict(json.loads(text))
         return None
 
+    def of_series(self, key: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What was kept of other images of the series of `key`'s instance, with its recipe and syntax."""
+        return [json.loads(text) for (text,) in self._database.rows(self._facts_of_series, key)]
+
     def keep(self, kept: Sequence[tuple[RecipeMemory, Mapping[str, Any]]]) -> None:
         """Store JSON-able facts for memories that come from here, durably and in one transaction, in place of
         earlier ones."""
@@ -137,8 +159,8 @@ class Recipes:
 
 
 class RecipeMemory:
-    """Implements `mapdr.kernel.step.Memory` for one preparation: what it has read or kept it does not read
-    again."""
+    """Implements `Memory` and `SeriesMemory` of `mapdr.kernel.step` for one preparation: what it has read or
+    kept it does not read again."""
 
     def __init__(self, recipes: Recipes, key: Mapping[str, Any]) -> None:
         """`key`: the numbers of instance, recipe and transfer syntax, under which `recipes` has it."""
@@ -156,6 +178,10 @@ class RecipeMemory:
         if not self._read:
             self._facts, self._read = self._recipes.recall(self.key), True
         return self._facts
+
+    def of_series(self) -> list[Mapping[str, Any]]:
+        """What was kept of some other images of the same series: see `mapdr.kernel.step.SeriesMemory`."""
+        return self._recipes.of_series(self.key)
 
     def keep(self, facts: Mapping[str, Any]) -> None:
         """Store JSON-able facts durably, in place of earlier ones."""
