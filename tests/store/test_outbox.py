@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mapdr.store import OutboxEntry, Store
-from mapdr.store.outbox import HookQueue, OutboxSettlement
+from mapdr.store.messages import HookQueue, OutboxSettlement
 from store.conftest import Opener
 
 
