@@ -29,7 +29,7 @@ from mapdr.kernel.alarm import Alarm, AlarmKind, Fact
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import Told, fill
 from mapdr.store.alarms import Raised, RaisedAlarms
-from mapdr.store.outbox import OutboxEntry
+from mapdr.store.messages import OutboxEntry
 
 
 class Alarms:

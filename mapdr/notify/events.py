@@ -24,7 +24,7 @@ from mapdr.dicom import tags
 from mapdr.dicom.path import format_path
 from mapdr.dicom.template import Template
 from mapdr.kernel.item import TagPath
-from mapdr.store.outbox import OutboxEntry
+from mapdr.store.messages import OutboxEntry
 from mapdr.store.study_events import StudyEvent
 
 STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)

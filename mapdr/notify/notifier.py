@@ -13,7 +13,7 @@ from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import event_name, messages
 from mapdr.notify.webhook import HookSender, Messages
-from mapdr.store.outbox import OutboxEntry
+from mapdr.store.messages import OutboxEntry
 from mapdr.store.study_events import StudyEvent
 
 log = logging.getLogger("mapdr.notify")

@@ -15,7 +15,7 @@ from mapdr.config.model import WebhookConfig
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.post import Answer, HookPost
-from mapdr.store.outbox import OutboxMessage, OutboxSettlement
+from mapdr.store.messages import OutboxMessage, OutboxSettlement
 
 log = logging.getLogger("mapdr.notify")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mapdr.operate.audit import Audit
     from mapdr.operate.configuration import Checked
     from mapdr.route.rules import Router
-    from mapdr.store.outbox import MessageSelection
+    from mapdr.store.messages import MessageSelection
 
 RECENT, OLD = 1.0, 5.0
 """Seconds: an older sign of life is asked for anew; one that is older still is waited for ..."""

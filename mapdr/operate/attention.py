@@ -17,7 +17,7 @@ from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
 from mapdr.operate.license_words import license_said
 from mapdr.operate.model import Attention, Destination
-from mapdr.store.outbox import HookQueue
+from mapdr.store.messages import HookQueue
 from mapdr.store.spool.room import DiskStep
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mapdr.config.model import NodeConfig
     from mapdr.node.outline import NodeOutline
     from mapdr.store.index.selection import Selection
-    from mapdr.store.outbox import MessageSelection
+    from mapdr.store.messages import MessageSelection
 
 FOLDER = "audit"
 LONGEST = 64

@@ -13,7 +13,7 @@ from mapdr.kernel.item import Source
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
 from mapdr.store.index.fault import write_fault
-from mapdr.store.outbox import HookQueue
+from mapdr.store.messages import HookQueue
 
 if TYPE_CHECKING:
     from mapdr.config.model import NodeConfig

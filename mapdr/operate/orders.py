@@ -12,7 +12,7 @@ from mapdr.kernel.errors import MapdrError
 from mapdr.operate.access import Access
 from mapdr.operate.audit import conditions
 from mapdr.store.index.selection import Selection
-from mapdr.store.outbox import MessageSelection
+from mapdr.store.messages import MessageSelection
 
 PATIENCE = 90.0
 """Seconds that a node may take to obey: receivers that changed are drained first, then destinations."""

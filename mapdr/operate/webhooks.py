@@ -12,7 +12,7 @@ from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.orders import note
 from mapdr.operate.selection import SHOWN, choose
-from mapdr.store.outbox import MessageSelection, OutboxMessage
+from mapdr.store.messages import MessageSelection, OutboxMessage
 
 __all__ = ["MESSAGE_STATES", "Message", "MessageSelection", "Replayed", "Webhook"]
 

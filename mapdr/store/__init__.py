@@ -41,7 +41,8 @@ from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import Studies
-from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.messages import OutboxEntry
+from mapdr.store.outbox import Outbox
 from mapdr.store.queue.actions import Actions
 from mapdr.store.queue.comparison import Repeats
 from mapdr.store.queue.ingest import Ingest

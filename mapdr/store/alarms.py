@@ -15,7 +15,8 @@ from sqlalchemy import delete, select
 from mapdr.kernel.alarm import Fact
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.messages import OutboxEntry
+from mapdr.store.outbox import Outbox
 
 _alarm = schema.alarm
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Row,
     Select,
     bindparam,
     delete,
@@ -27,6 +24,16 @@ from sqlalchemy import (
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
+from mapdr.store.messages import (
+    HookQueue,
+    HookTotals,
+    MessageSelection,
+    OutboxEntry,
+    OutboxMessage,
+    OutboxSettlement,
+    message_of,
+    shown_text,
+)
 
 _outbox = schema.outbox
 _before = schema.outbox.alias("before")
@@ -51,107 +58,6 @@ _INDEXED = {State.PENDING: schema.OPEN, State.LEASED: schema.OPEN, State.PARKED:
 """State -> the condition of the index that has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxEntry:
-    """One message to one hook; a `key` that was ever put is not put again.
-
-    The messages of one `study` go out in the order in which they were put; None is for what tells of none. A
-    negative number is no study but an alarm, whose messages have an order, too.
-    `shown` is the payload without what identifies a patient or a study; None if nobody knows what does.
-    """
-
-    key: str
-    hook: str
-    kind: str
-    payload: Mapping[str, Any]
-    study: int | None = None
-    shown: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxMessage:
-    """A message as the outbox has it; `state` is pending, leased, held, parked or delivered.
-
-    `attempts` are those since it was put or, at `asked_at`, a person had it sent again; `tried_at` is when
-    the last one ended. `study` and `shown` are as in `OutboxEntry`.
-    """
-
-    id: int
-    key: str
-    hook: str
-    kind: str
-    payload: Mapping[str, Any]
-    created_at: float
-    state: str
-    not_before: float
-    attempts: int
-    settled_at: float | None
-    status: int | None
-    comment: str
-    study: int | None = None
-    shown: Mapping[str, Any] | None = None
-    tried_at: float | None = None
-    asked_at: float | None = None
-
-    @property
-    def webhook_id(self) -> str:
-        """What names the message to its receiver: the same on every try, and from every node of a site."""
-        digest = hashlib.blake2b(f"{self.key}|{self.created_at!r}".encode(), digest_size=16).hexdigest()
-        return f"msg_{digest}"
-
-
-@dataclass(frozen=True, slots=True)
-class MessageSelection:
-    """The messages that meet all conditions which are set.
-
-    `study` is the index's number of one, `study_instance_uid` its UID; `since` and `until` bound when a
-    message was made, in seconds since the epoch. `hooks` are the names of any hooks, `limit` takes the newest
-    so many.
-    """
-
-    ids: Sequence[int] = ()
-    hooks: Sequence[str] = ()
-    state: str = ""
-    event: str = ""
-    study: int | None = None
-    study_instance_uid: str = ""
-    since: float | None = None
-    until: float | None = None
-    limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HookTotals:
-    """All messages of one hook, by state, and the one that was tried last."""
-
-    hook: str
-    states: Mapping[str, int]
-    last: OutboxMessage | None
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxSettlement:
-    """How one attempt ended: `state` is "delivered", "pending" (again at `not_before`) or "parked"."""
-
-    id: int
-    state: str
-    not_before: float = 0.0
-    status: int | None = None
-    comment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HookQueue:
-    """One hook's messages that nobody has taken: how many wait, how many were given up; and, if the hook is
-    in trouble, how the last attempt that failed ended and when the next is due (None otherwise)."""
-
-    hook: str
-    waiting: int
-    parked: int
-    trouble: str
-    next_try: float | None
-
-
 class Outbox:
     """Messages for webhooks, durable; those of a hook in order per study."""
 
@@ -173,7 +79,7 @@ class Outbox:
                 "study": entry.study,
                 "kind": entry.kind,
                 "payload": json.dumps(entry.payload),
-                "shown": _shown(entry),
+                "shown": shown_text(entry),
                 "created_at": now,
                 "state": int(State.PENDING),
                 "not_before": 0.0,
@@ -212,7 +118,7 @@ class Outbox:
                 .where(_outbox.c.id.in_([row.id for row in rows]))
                 .values(state=int(State.LEASED), leased_until=now + seconds)
             )
-        return [_message(row) for row in rows]
+        return [message_of(row) for row in rows]
 
     def release(self) -> int:
         """Make due what a process that ended had leased; how many messages.
@@ -365,7 +271,7 @@ class Outbox:
     def choose(self, chosen: MessageSelection) -> Sequence[OutboxMessage]:
         """The chosen messages, the newest first."""
         with self._database.read() as connection:
-            return [_message(row) for row in connection.execute(self._chosen(chosen))]
+            return [message_of(row) for row in connection.execute(self._chosen(chosen))]
 
     def totals(self) -> Sequence[HookTotals]:
         """Every hook that ever had a message, by name."""
@@ -384,7 +290,7 @@ class Outbox:
     def _last(self, connection: Connection, hook: str) -> OutboxMessage | None:
         query = select(_outbox).where(_outbox.c.hook == hook, _outbox.c.tried_at.is_not(None))
         row = connection.execute(query.order_by(_outbox.c.tried_at.desc()).limit(1)).first()
-        return None if row is None else _message(row)
+        return None if row is None else message_of(row)
 
     def next_due(self, hook: str) -> float | None:
         """When the hook's next message is due, None if there is none."""
@@ -395,35 +301,7 @@ class Outbox:
             return connection.execute(query).scalar()
 
 
-def _shown(entry: OutboxEntry) -> str | None:
-    if entry.shown is None:
-        return None
-    return "" if entry.shown == entry.payload else json.dumps(entry.shown)
-
-
 def _settled_state(name: str) -> State:
     if name not in AFTER_ATTEMPT:
         raise ValueError(f"a message cannot be settled as {name!r}")
     return AFTER_ATTEMPT[name]
-
-
-def _message(row: Row[Any]) -> OutboxMessage:
-    shown = row.payload if row.shown == "" else row.shown
-    return OutboxMessage(
-        id=row.id,
-        key=row.key,
-        hook=row.hook,
-        kind=row.kind,
-        payload=json.loads(row.payload),
-        created_at=row.created_at,
-        state=State(row.state).word,
-        not_before=row.not_before,
-        attempts=row.attempts,
-        settled_at=row.settled_at,
-        status=row.status,
-        comment=row.comment or "",
-        study=row.study,
-        shown=None if shown is None else json.loads(shown),
-        tried_at=row.tried_at,
-        asked_at=row.asked_at,
-    )

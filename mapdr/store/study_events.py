@@ -32,7 +32,8 @@ from mapdr.store.index.database import Database
 from mapdr.store.index.schema import ENDED, UNDER_WAY, State
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import study_tags
-from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.messages import OutboxEntry
+from mapdr.store.outbox import Outbox
 
 log = logging.getLogger("mapdr.store")
 

@@ -109,7 +109,7 @@ loss and tells. The series goes without loss as long as its images so far, taken
 for many others); from the first image with which they would not, it goes with loss to its end, and is not tried any more. So a series changes over once at most.
 An image that is at least a fourth simpler than the ratio asks (a slice of air in a series that goes with loss) goes without it nevertheless, for it is smaller so, and one that holds next to nothing decides nothing.
 What goes for a series goes for all destinations of the recipe that take the same method, and for all threads; by another method, or in another size or depth,
-its images have a course of their own. A node that restarts looks once more. Other lossy methods than `"auto"` try each image without loss where a forecast by
+its images have a course of their own. A node that restarts goes on as the series has begun. Other lossy methods than `"auto"` try each image without loss where a forecast by
 its finest details says that it may meet the ratio. With `psnr` or `max_error`, an image goes without loss where that is no larger. Which it was, in which transfer syntax,
 and the ratio that was reached stand with the image (`mapdr explain`, `mapdr deliveries --attempts`, the page).
 

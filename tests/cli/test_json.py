@@ -25,7 +25,7 @@ from mapdr.operate.fetch import Fetched, FetchedStudy
 from mapdr.operate.header_changes import HeaderChanges
 from mapdr.operate.license import Allowed
 from mapdr.operate.model import Hook, Webhooks
-from mapdr.store.outbox import OutboxEntry, OutboxSettlement
+from mapdr.store.messages import OutboxEntry, OutboxSettlement
 from mapdr.testing import generator
 from mapdr_cli.demo.balance import Account, Books, as_json
 from mapdr_cli.main import COMMANDS, main

@@ -21,7 +21,7 @@ from mapdr.operate.rates import Rates
 from mapdr.operate.state import compose
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.outbox import HookQueue
+from mapdr.store.messages import HookQueue
 from mapdr_cli.render.live import follow, follow_plain
 from mapdr_cli.render.terminal import THEME
 from paper import nodes, states

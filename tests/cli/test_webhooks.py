@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mapdr.store import OutboxEntry
-from mapdr.store.outbox import OutboxSettlement
+from mapdr.store.messages import OutboxSettlement
 from mapdr.testing.ris import Ris
 from mapdr_cli.commands import confirm
 from paper.nodes import NodeFolder

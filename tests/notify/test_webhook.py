@@ -28,7 +28,7 @@ from mapdr.notify.post import encode, judge, signature_headers
 from mapdr.notify.webhook import HookSender
 from mapdr.store import OutboxEntry, Store, StudyEvent
 from mapdr.store.index import schema
-from mapdr.store.outbox import MessageSelection, OutboxMessage, OutboxSettlement
+from mapdr.store.messages import MessageSelection, OutboxMessage, OutboxSettlement
 from mapdr.testing.ris import Ris
 from mapdr.testing.wait import until
 from peers.httpd import Asked, Said, certificate, server_tls, serving

@@ -27,7 +27,7 @@ from mapdr.operate.webhooks import (
     webhooks,
 )
 from mapdr.store import OutboxEntry, Store
-from mapdr.store.outbox import OutboxSettlement
+from mapdr.store.messages import OutboxSettlement
 from mapdr.testing.ris import Ris
 from notify.test_events import SERIES, event
 from notify.test_schemas import check

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from mapdr.store import Selection, Settlement, Store
 from mapdr.store.clock import Clock
 from mapdr.store.index import schema
-from mapdr.store.outbox import OutboxEntry, OutboxSettlement
+from mapdr.store.messages import OutboxEntry, OutboxSettlement
 from store.conftest import Opener
 from store.world import SOURCE, push
 

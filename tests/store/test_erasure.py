@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from mapdr.store import Selection, Settlement, Store
 from mapdr.store.index import schema
-from mapdr.store.outbox import MessageSelection, OutboxEntry, OutboxSettlement
+from mapdr.store.messages import MessageSelection, OutboxEntry, OutboxSettlement
 from store.conftest import Opener
 from store.world import To, push
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mapdr.store import OutboxEntry, Selection, Store
-from mapdr.store.outbox import HookQueue, MessageSelection, OutboxSettlement
+from mapdr.store.messages import HookQueue, MessageSelection, OutboxSettlement
 from store.conftest import Opener
 from store.world import push
 
