@@ -30,11 +30,13 @@ def _plain(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _by_name() -> dict[str, str]:
-    """UIDs by keyword (PS3.6, annex A) and by MAPDR's name; pydicom is imported only where one is named."""
+    """UIDs by PS3.6's names and keywords and MAPDR's names; pydicom is imported only where one is used."""
     from pydicom.uid import UID, AllTransferSyntaxes
 
-    found = {_plain(UID(uid).keyword): str(uid) for uid in AllTransferSyntaxes}
-    return {**{_plain(each.name): each.uid for each in TRANSFER_SYNTAXES}, **found}
+    found = {_plain(each.name): each.uid for each in TRANSFER_SYNTAXES}
+    for uid in map(UID, AllTransferSyntaxes):
+        found[_plain(uid.name)] = found[_plain(uid.keyword)] = str(uid)
+    return found
 
 
 Syntax = Annotated[str, AfterValidator(_syntax)]

@@ -34,13 +34,13 @@ class Compression:
 
     @property
     def words(self) -> str:
-        """Such as "10.02:1, PSNR 62.1 dB, no pixel off by more than 9, 1.3 encodes a frame"."""
+        """Such as "10.02:1, PSNR 62.1 dB, no pixel off by more than 9, encoded 1.3 times"."""
         parts = (
             ("{:.2f}:1", self.ratio),
             ("PSNR {:.1f} dB", self.psnr),
             ("no pixel off by more than {}", self.max_error),
             ("SSIM {:.4f}", self.ssim),
-            ("{:g} encodes a frame", self.encodes),
+            ("encoded {:g} times", self.encodes),
             ("{} pixels cut off in RGB", self.cut_off),
         )
         return ", ".join(text.format(value) for text, value in parts if value is not None)

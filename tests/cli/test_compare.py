@@ -167,7 +167,7 @@ def test_what_the_rules_do_is_told_while_images_arrive() -> None:
     books.audit(Pacs(_stored(image, _changed(image, _nothing))))  # type: ignore[arg-type]
     tags, compression, ris = so_far(books, "two tags set", 1)
     assert tags == "tags         two tags set: right in 1 image"
-    assert compression == "compression  CT 1:1.0 lossless"
+    assert compression == "compression  CT 1.0:1 lossless"
     assert ris == "RIS          told that 1 of 1 study have arrived"
 
 

@@ -118,6 +118,10 @@ def test_what_cannot_work_is_refused_by_its_key(key: str, value: Any) -> None:
 def test_transfer_syntaxes_may_be_written_as_names() -> None:
     config = DimseEgressConfig(ae_title="P", host="h", port=1, syntaxes=("JPEG2000Lossless", IMPLICIT))
     assert config.syntaxes == ("1.2.840.10008.1.2.4.90", IMPLICIT)
+    config = DimseEgressConfig(
+        ae_title="P", host="h", port=1, syntaxes=("JPEG 2000 Image Compression (Lossless Only)",)
+    )
+    assert config.syntaxes == ("1.2.840.10008.1.2.4.90",)
     shown = tuple(each.name for each in TRANSFER_SYNTAXES)
     config = DimseEgressConfig(ae_title="P", host="h", port=1, syntaxes=shown)
     assert config.syntaxes == tuple(each.uid for each in TRANSFER_SYNTAXES)

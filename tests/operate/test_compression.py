@@ -28,7 +28,7 @@ FACTS = {
 def test_it_is_what_the_step_kept_in_words() -> None:
     found = compression_of(FACTS)
     assert found == Compression("lossy", "", 10.02, 62.14, 9, None, 1.3)
-    assert found.words == "10.02:1, PSNR 62.1 dB, no pixel off by more than 9, 1.3 encodes a frame"
+    assert found.words == "10.02:1, PSNR 62.1 dB, no pixel off by more than 9, encoded 1.3 times"
     assert compression_of({"compress": {"course": "lossless", "reason": "dose"}}) == Compression(
         "lossless", "dose"
     )

@@ -216,7 +216,7 @@ def balance_table(books: Books, glyphs: Glyphs) -> RenderableType:
 
 
 def _ratio(account: Account) -> str:
-    return f"1:{account.compared_bytes / account.arrived_bytes:.1f}" if account.arrived_bytes else "-"
+    return f"{account.compared_bytes / account.arrived_bytes:.1f}:1" if account.arrived_bytes else "-"
 
 
 def _verdict(books: Books, glyphs: Glyphs) -> list[Text]:

@@ -95,6 +95,10 @@ def edits(image: GeneratedImage) -> Mapping[str, str]:
     return {"AccessionNumber": PREFIX + image.accession_number, "InstitutionName": INSTITUTION}
 
 
+STARTED = 180.0
+"""Seconds within which a node has started: two at rest, more than 30 where every processor has other work."""
+
+
 @dataclass
 class Node:
     """`mapdr run` as a process of its own: what an operator starts, not a shortcut into it."""
@@ -112,7 +116,8 @@ class Node:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
             time.sleep(0.05)
-        raise MapdrError(f"the node did not listen within {seconds:.0f} s\n{self.last_words()}")
+        what = f"the node did not listen within {seconds:.0f} s; is the machine busy?"
+        raise MapdrError(f"{what}\n{self.last_words()}")
 
     def check(self) -> None:
         """Raises MapdrError, with the end of its log, if the node has ended."""
@@ -196,7 +201,7 @@ def set_up(keep: Path | None = None) -> Iterator[Site]:
         config.write_text(configuration(port, pacs.port, ris.url), encoding="utf-8")
         node = start_node(config, folder / "node.log", port)
         stack.callback(node.stop)
-        node.wait_until_it_listens(30)
+        node.wait_until_it_listens(STARTED)
         yield Site(folder, node, pacs, ris, secret)
 
 

@@ -71,14 +71,14 @@ def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs, width: int) -> 
         return Group(title, *edits, Text(f"would be parked: {words.plain(delivery.error)}", "bad"))
     facts = f"{delivery.treatment}: {words.size(size)} {glyphs.to} {words.size(delivery.bytes)}"
     if delivery.bytes < size:
-        facts += f" (1:{size / delivery.bytes:.1f})"
+        facts += f" ({size / delivery.bytes:.1f}:1 in all)"
     lines: list[RenderableType] = [title, *edits, Text(f"{facts}, {delivery.transfer_syntax}")]
     if delivery.note:
         lines.append(Text(words.plain(delivery.note), "warn"))
     if delivery.quality:
         lines.append(Text(_quality(delivery.quality)))
     if delivery.compression and delivery.compression.words:
-        lines.append(Text(f"{delivery.compression.course}: {delivery.compression.words}"))
+        lines.append(Text(f"{delivery.compression.course}, pixels alone: {delivery.compression.words}"))
     if delivery.unshown:
         lines.append(Text(f"what changes cannot be shown: {words.plain(delivery.unshown)}", "warn"))
     elif delivery.changes:

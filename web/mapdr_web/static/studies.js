@@ -184,7 +184,7 @@ export function image(main, session, uid) {
       h("span", { class: "text" }, step.kind === "received"
         ? `received from ${names([by[step.instance].source])} at ${by[step.instance].source.address || "this machine"}, ${size(step.bytes)}, ${step.transfer_syntax}`
         : [mark(step.word, LEVEL[step.word]), " ", [step.status === null ? "" : `0x${step.status.toString(16).toUpperCase().padStart(4, "0")}`, step.reason, step.comment,
-          step.bytes ? `${size(step.bytes)} ${step.transfer_syntax}` : "", step.ratio >= 1.05 ? `1:${step.ratio.toFixed(1)}` : ""].filter(Boolean).join(" · ")])))
+          step.bytes ? `${size(step.bytes)} ${step.transfer_syntax}` : "", step.ratio >= 1.05 ? `${step.ratio.toFixed(1)}:1` : ""].filter(Boolean).join(" · ")])))
       : h("li", { class: "dim" }, "There is no such image here.")));
     show(promises, found.promises, () => (found.promises.length ? found.promises.map((one) => h("li", {},
       mark(one.state, LEVEL[one.state], one.destination),
