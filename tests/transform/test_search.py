@@ -259,3 +259,9 @@ def test_the_last_hints_stay() -> None:
     for key, number in (("a", 1.0), ("b", 2.0), ("a", 3.0), ("c", 4.0)):
         hints.learn(key, number)
     assert [hints.get(key) for key in "abc"] == [3.0, None, 4.0]
+
+
+def test_a_quality_out_of_reach_is_known_at_the_highest_level() -> None:
+    asked: list[float] = []
+    assert find_quality(lambda at: asked.append(at) or -1.0, -2, SMALL, 0.3) is None
+    assert asked.count(-1) == 1
