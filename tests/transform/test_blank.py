@@ -567,11 +567,14 @@ def test_an_ultrasound_image_whose_regions_tell_nothing_has_none(areas: list[Dat
 
 @pytest.mark.parametrize("keyword", ["Rows", "Columns"])
 def test_an_image_that_does_not_say_its_size_has_no_regions(keyword: str) -> None:
-    assert regions_of(device(), {**BANNER, "when": {}}) is not None
-    assert regions_of(device(**{keyword: 0}), {**BANNER, "when": {}}) is None
+    corner = {"when": {}, "blank": [{"x": 0, "y": 0, "width": 5, "height": 5}]}
+    line = regions_of(device(**{keyword: 1}), corner)
+    assert line is not None
+    assert line.mask().any()
+    assert regions_of(device(**{keyword: 0}), corner) is None
     without = device()
     del without[keyword]
-    assert regions_of(without, {**BANNER, "when": {}}) is None
+    assert regions_of(without, corner) is None
 
 
 def test_what_no_entry_fits_parks_or_passes(tmp_path: Path) -> None:
