@@ -157,10 +157,13 @@ def test_what_was_promised_anew_did_not_wait_since_it_came(store: Store) -> None
 
 def test_an_attempt_names_the_uid_that_was_sent_only_where_it_is_another(row: Row) -> None:
     row.settle(Settlement(row.id, "pending", sop_instance_uid="1.2.3.1"))
-    row.settle(Settlement(row.id, "pending", sop_instance_uid="2.25.7", credential="tls:CN=PACS"))
+    row.settle(
+        Settlement(row.id, "pending", sop_instance_uid="2.25.7", credential="tls:CN=PACS", treatment="lossy")
+    )
     assert row.facts("SELECT sop_instance_uid FROM attempt ORDER BY number") == [(None,), ("2.25.7",)]
     assert [each.sop_instance_uid for each in row.store.listing.attempts(row.id)] == ["1.2.3.1", "2.25.7"]
     assert [each.credential for each in row.store.listing.attempts(row.id)] == ["", "tls:CN=PACS"]
+    assert row.facts("SELECT treatment FROM attempt ORDER BY number") == [(None,), ("lossy",)]
 
 
 def test_the_same_image_twice_in_one_batch_of_ends_is_a_repeat_there(opener: Opener) -> None:
