@@ -54,22 +54,24 @@ class _Walk:
         """Whether the last call ended before the walk did: the next goes on from there."""
 
     def portions(self, seconds: float, newest: str = "") -> Iterator[Sequence[str]]:
-        """The ids of files, of hours up to `newest` if that is not empty; none begins after some `seconds`.
+        """The ids of files, of hours up to `newest` if that is not empty; but for the first, which is there
+        however long it took to find it, none begins after some `seconds`.
 
         Folders of hours that are empty then are removed.
         """
         until = time.monotonic() + seconds
-        after, self.more = self._last, True
+        after, self.more, has_begun = self._last, True, False
         for hour in self._spool.hours():
             if newest and hour > newest:
                 break
             if after and hour < hour_of(after):
                 continue
-            if time.monotonic() > until:
+            if has_begun and time.monotonic() > until:
                 return
             for ids in portions([id_ for id_ in self._spool.files(hour) if id_ > after], self._size):
-                if time.monotonic() > until:
+                if has_begun and time.monotonic() > until:
                     return
+                has_begun = True
                 yield ids
                 self._last = ids[-1]
             self._spool.remove_hour(hour)

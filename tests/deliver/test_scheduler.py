@@ -171,8 +171,12 @@ def test_what_lacks_room_says_so_and_goes_on_when_there_is_some(monkeypatch: pyt
     assert around.asked == [1, 2, 3]
     assert around.scheduler.lacks_room
     around.futures[0][1].worked.set_result(None)
+    assert around.asked == [1, 2, 3], "what is not ready yet takes its room"
+    before = around.progress
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    assert around.progress == before + 1
+    around.scheduler.submit()
     assert around.asked == [1, 2, 3, 4]
-    assert around.progress == 1
 
 
 def test_a_stat_image_goes_to_the_codecs_before_those_that_wait_and_is_marked() -> None:

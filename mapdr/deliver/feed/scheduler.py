@@ -63,7 +63,8 @@ class Scheduler:
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._waiting: deque[QueuedImage] = deque()
-        self._at_work: dict[int, int] = {}  # row -> bytes of its image
+        self._at_work: set[int] = set()  # rows whose images are with the codec threads
+        self._underway: dict[int, int] = {}  # row -> bytes of its image, until it is ready
         self.lacks_room = False
         """Whether images wait for memory that others take until they are sent, rather than for a thread."""
 
@@ -103,13 +104,17 @@ class Scheduler:
             if not self._waiting or len(self._at_work) >= self._preparer.share:
                 return None
             size = self._waiting[0].delivery.instance.size
-            held = self._ready.weight + sum(self._at_work.values())
+            held = self._ready.weight + sum(self._underway.values())
             self.lacks_room = bool(held) and (crowded or held + size > AHEAD)
             if self.lacks_room:
                 return None
             image = self._waiting.popleft()
-            self._at_work[image.delivery.id] = size
+            self._begun(image)
             return image
+
+    def _begun(self, image: QueuedImage) -> None:
+        self._at_work.add(image.delivery.id)
+        self._underway[image.delivery.id] = image.delivery.instance.size
 
     def clear(self) -> None:
         """Forget the images that wait for a codec thread: they are given back to the ledger."""
@@ -150,7 +155,7 @@ class Scheduler:
             if instead and instead != image.syntax:
                 image.syntax = instead
                 with self._lock:
-                    self._at_work[image.delivery.id] = image.delivery.instance.size
+                    self._begun(image)
                 self._request(image)
                 return
             self._syntaxes.needed(need)
@@ -170,20 +175,20 @@ class Scheduler:
 
     def _worked(self, image: QueuedImage) -> None:
         """A codec thread has done with it, and is free for the next one."""
-        if not self._take_away(image):
-            return
+        with self._lock:
+            self._at_work.discard(image.delivery.id)
         self.submit()
         if self.lacks_room or not self._waiting:
             self._on_progress()
 
     def _done_with(self, image: QueuedImage) -> None:
-        """The codec threads have nothing to do with it any more."""
-        if self._take_away(image):
-            self._on_progress()
-
-    def _take_away(self, image: QueuedImage) -> bool:
+        """It is ready, or never will be: the codec threads have nothing to do with it any more."""
         with self._lock:
-            return self._at_work.pop(image.delivery.id, None) is not None
+            self._underway.pop(image.delivery.id, None)
+            was_at_work = image.delivery.id in self._at_work
+            self._at_work.discard(image.delivery.id)
+        if was_at_work or self.lacks_room:
+            self._on_progress()
 
     def _settle(self, image: QueuedImage, error: Exception) -> None:
         """End or postpone a row whose image could not be prepared."""
