@@ -210,7 +210,7 @@ def test_room_is_made_hour_by_hour_and_goes_on_where_its_time_was_over(
     spool.removed.clear()
     done = retention.make_room(now, lambda: len(spool.removed) > 1, 9)
     assert (done.images, done.more) == (1, False)
-    assert spool.removed == [ids[1], HOURS[1]]
+    assert spool.removed == [HOURS[0], ids[1], HOURS[1]]
     spool.removed.clear()
     done = retention.make_room(now, lambda: False, 9)
     assert (done.images, done.more) == (1, False), "the last of them"
