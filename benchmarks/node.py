@@ -89,8 +89,10 @@ class Bench:
 
     def settled(self) -> float:
         """Wait until it has begun, with all that it does once: `cpu`, from which work is counted."""
-        used = -1.0
+        used, until = -1.0, time.monotonic() + 30
         while self.cpu() - used > 0.02:  # two ticks of the system's clock
+            if time.monotonic() > until:
+                raise RuntimeError("the node does not come to rest")
             used = self.cpu()
             time.sleep(0.5)
         return self.cpu()

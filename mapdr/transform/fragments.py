@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from mapdr.dicom import tags
@@ -96,9 +96,9 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
     basic, spans = fragments(data, pixel)
     if len(spans) == frames:
         return [[span] for span in spans]
-    beginning = {start - 8 for start, stop in spans if begins_frame(data[start : min(start + 12, stop)])}
+    starting = {start - 8: _start(data[start : min(start + 12, stop)]) for start, stop in spans}
     if frames == 1 and spans:
-        return [_alone(spans, beginning)]
+        return [_alone(spans, starting)]
     offsets: tuple[int, ...] = basic
     if len(extended) == 8 * frames:
         offsets = struct.unpack(f"<{frames}Q", extended)
@@ -106,7 +106,7 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
         base = spans[0][0] - 8
         starts = {base + offset for offset in offsets}
     else:
-        starts = beginning
+        starts = {place for place, start in starting.items() if start}
     grouped: list[list[Span]] = []
     for span in spans:
         if span[0] - 8 in starts:
@@ -116,20 +116,29 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
         grouped[-1].append(span)
     if len(grouped) != frames:
         raise _broken(f"{len(spans)} fragments do not make {frames} frames")
-    return [_alone(frame, beginning) for frame in grouped]
+    return [_alone(frame, starting) for frame in grouped]
 
 
-def _alone(frame: list[Span], beginning: set[int]) -> list[Span]:
+def _alone(frame: list[Span], starting: Mapping[int, bytes]) -> list[Span]:
     """The spans of one frame. Raises Permanent where more than one codestream begins in them: a decoder would
-    give the pixels of the first, and the others would be lost without a word."""
-    if any(start - 8 in beginning for start, _ in frame[1:]):
+    give the pixels of the first, and the others would be lost without a word.
+
+    Only what begins as the first one does counts: the two bytes of JPEG XL are in other codestreams, too.
+    """
+    first, *others = (starting[start - 8] for start, _ in frame)
+    if first and first in others:
         raise _broken("there are more codestreams than the data set says frames, or other offsets of them")
     return frame
 
 
 def begins_frame(head: bytes) -> bool:
     """Whether a fragment that begins so begins a frame, as far as codestreams can be told from others."""
-    return any(head.startswith(start) for start in _STARTS)
+    return bool(_start(head))
+
+
+def _start(head: bytes) -> bytes:
+    """How a fragment begins that begins a frame; empty for another."""
+    return next((start for start in _STARTS if head.startswith(start)), b"")
 
 
 def _broken(what: str) -> Permanent:

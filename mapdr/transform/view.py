@@ -135,7 +135,7 @@ class PartsView:
 
 
 def beginning(part: FileSlice, most: int) -> bytes:
-    """The first bytes of a slice, `most` of them at most, in one read.
+    """The first bytes of a slice, `most` of them at most; the file is closed again.
 
     Raises Permanent(reason="damaged") as PartsView, and OSError.
     """
@@ -144,7 +144,11 @@ def beginning(part: FileSlice, most: int) -> bytes:
         if os.fstat(file).st_size < part.offset + part.length:
             raise damaged()
         os.lseek(file, part.offset, os.SEEK_SET)
-        return os.read(file, min(most, part.length))
+        left, pieces = min(most, part.length), []
+        while left and (piece := os.read(file, left)):  # a file system of a network may give less at once
+            pieces.append(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
     finally:
         os.close(file)
 

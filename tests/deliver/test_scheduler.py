@@ -195,3 +195,44 @@ def test_a_stat_image_goes_to_the_codecs_before_those_that_wait_and_is_marked() 
     assert second is not None
     assert second.payload is not None
     assert (second.delivery.id, second.payload.stat) == (1, False)
+
+
+def test_an_image_that_is_ready_before_its_lease_is_all_taken_in_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A codec thread that ends takes the next image from those that wait, whatever thread adds them."""
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 5)])
+    add = around.ready.add
+
+    def late(images: list[QueuedImage]) -> None:
+        around.futures[0][1].worked.set_result(None)  # on a thread of its own
+        for _, future in around.futures[4:]:
+            future.set_result(Payload("1.2", "2.25.5", IMPLICIT, (), 0))
+        add(images)
+
+    monkeypatch.setattr(around.ready, "add", late)
+    around.scheduler.add([row(5)])
+    assert 5 in around.asked
+    for _, future in around.futures[4:]:
+        if not future.done():
+            future.set_result(Payload("1.2", "2.25.5", IMPLICIT, (), 0))
+    taken = around.taken()
+    assert taken is not None
+    assert taken.delivery.id == 5
+
+
+def test_many_that_another_destination_has_had_made_are_asked_for_one_after_the_other() -> None:
+    around = Around()
+    made = Preparation()
+    made.worked.set_result(None)
+    asked: list[int] = []
+
+    def request(delivery: LeasedDelivery, syntax: str) -> Preparation:
+        asked.append(delivery.id)
+        return made
+
+    around.scheduler._preparer.request = request  # type: ignore[method-assign,assignment]
+    around.scheduler.add([row(number) for number in range(1, 2001)])
+    assert asked == list(range(1, 2001))
+    assert not around.ended

@@ -127,6 +127,8 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_recompress.py",
         "tests/transform/test_compress.py",
     ),
+    "mapdr/transform/encode/series": ("tests/transform/test_series.py",),
+    "mapdr/transform/rgb": ("tests/transform/test_rgb.py",),
     "mapdr/transform/pipeline": (
         "tests/transform/test_pipeline.py",
         "tests/transform/test_blank.py",

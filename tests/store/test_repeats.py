@@ -116,7 +116,7 @@ def test_what_was_kept_of_other_images_of_a_series_is_told(opener: Opener) -> No
     store.recipes.memory(second, "r1", "").keep({"number": 9})
     store.recipes.memory(second, "r0", "1.2.840.10008.1.2.4.90").keep({"number": 8})
     told = {id_: store.recipes.memory(id_, "r0", "").of_series() for id_ in (first, third, elsewhere)}
-    assert told == {first: [{"number": 1}], third: [{"number": 0}, {"number": 1}], elsewhere: []}
+    assert told == {first: [{"number": 1}], third: [{"number": 1}, {"number": 0}], elsewhere: []}
 
 
 def delivered_counts(store: Store) -> dict[str, int]:

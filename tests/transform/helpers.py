@@ -40,7 +40,7 @@ class Notebook:
         self.kept += 1
 
 
-def settings(tmp: Path = Path(), workers: int = 2) -> Settings:
+def settings(tmp: Path = Path("no-folder"), workers: int = 2) -> Settings:
     return Settings("test", "node", tmp, b"k" * 32, Watch(), workers)
 
 

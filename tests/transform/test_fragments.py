@@ -76,6 +76,19 @@ def test_without_tables_frames_are_told_by_how_they_begin() -> None:
     assert [len(frame) for frame in frame_spans(blob, pixel_of(blob), 2)] == [2, 3]
 
 
+def test_what_begins_as_another_codec_does_is_within_a_codestream() -> None:
+    one, jpeg_xl = b"\xff\x4f\xff\x51" + bytes(20), b"\xff\x0a" + bytes(20)
+    blob = HEAD + item(b"") + item(one) + item(jpeg_xl) + END
+    assert [len(spans) for spans in frame_spans(blob, pixel_of(blob), 1)] == [2]
+    for other in (one, bytes(4) + one):
+        blob = HEAD + item(b"") + item(one) + item(jpeg_xl) + item(other) + END
+        if other is one:
+            with pytest.raises(Permanent, match="more codestreams"):
+                frame_spans(blob, pixel_of(blob), 1)
+        else:
+            assert [len(spans) for spans in frame_spans(blob, pixel_of(blob), 1)] == [3]
+
+
 def test_one_frame_takes_all_fragments() -> None:
     blob = HEAD + item(b"") + item(b"ab") + item(b"cd") + END
     assert len(frame_spans(blob, pixel_of(blob), 1)[0]) == 2

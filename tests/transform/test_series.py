@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from mapdr.dicom import uids
 from mapdr.kernel.codec import FrameFormat
 from mapdr.transform.encode import series as module
+from mapdr.transform.encode.aim import Aim, hit
 from mapdr.transform.encode.compress import STAGE, CompressStep
 from mapdr.transform.encode.frames import FrameEncoder
+from mapdr.transform.encode.search import Hints
 from mapdr.transform.encode.series import LIGHTEST, SeriesCourses
 from mapdr.transform.encode.wish import CompressConfig
 from mapdr.transform.pipeline import _StepMemory
 
 from .helpers import CODECS, Notebook, applied, image, payload_of, picture, settings
+from .toy import Lossless, Lossy, encoder_of, ramp
 
 NATIVE = 1000
 
@@ -78,8 +81,8 @@ def test_others_wait_until_the_first_has_told() -> None:
         with courses.turn("a"):
             begun.set()
             assert go_on.wait(20)
-            courses.note("a", NATIVE, None, 10)
             order.append("first")
+            courses.note("a", NATIVE, None, 10)
 
     def other(key: str) -> None:
         with courses.turn(key):
@@ -93,6 +96,18 @@ def test_others_wait_until_the_first_has_told() -> None:
         go_on.set()
         one.result(20), two.result(20)
     assert order == ["b: False", "first", "a: True"]
+
+
+def test_others_wait_for_what_the_first_tells_and_not_for_its_end() -> None:
+    courses = SeriesCourses()
+    with courses.turn("a"), ThreadPoolExecutor(1) as pool:
+        courses.note("a", NATIVE, None, 10)
+
+        def other() -> bool:
+            with courses.turn("a"):
+                return courses.is_lossy("a")
+
+        assert pool.submit(other).result(20), "long before PATIENCE"
 
 
 def test_one_that_fails_or_never_ends_holds_nobody_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +210,9 @@ class Series(Notebook):
         return self.others
 
 
-LOSSY = {"course": "lossy", "method": "htj2k", "ratio": 10.0}
-LOSSLESS = {"course": "lossless", "method": "htj2k", "ratio": 2.5}
+CELLS = [96, 96, 1, 12]
+LOSSY = {"course": "lossy", "method": "htj2k", "ratio": 10.0, "cells": CELLS}
+LOSSLESS = {"course": "lossless", "method": "htj2k", "ratio": 2.5, "cells": CELLS}
 
 
 @pytest.mark.parametrize(
@@ -206,6 +222,7 @@ LOSSLESS = {"course": "lossless", "method": "htj2k", "ratio": 2.5}
         ((LOSSLESS,), 2.0, "lossless"),
         ((LOSSLESS, LOSSY), 2.0, "lossy"),
         ((LOSSY | {"method": "jpeg2000"},), 1.5, "lossless"),  # of another method: what it made tells nothing
+        ((LOSSY | {"cells": [64, 96, 1, 12]},), 1.5, "lossless"),  # a scout: nor does its size
         (({"course": "original", "reason": "not-smaller", "method": "htj2k"},), 1.5, "lossless"),
         ((LOSSLESS | {"reason": "psnr"},), 2.2, "lossy"),  # a guard has failed: not by its size
         ((LOSSLESS | {"ratio": 900.0},), 2.2, "lossy"),  # air
@@ -222,6 +239,7 @@ def test_a_node_that_restarts_goes_on_as_its_series_has_begun(
         applied(made, *payload_of(image(values, stored=12)), memory)
         assert memory.facts is not None
         assert memory.facts["course"] == course
+        assert memory.facts["cells"] == CELLS
     assert [memory.asked for memory in memories] == [1, 0, 0]
 
 
@@ -229,3 +247,11 @@ def test_a_step_is_told_its_own_share_of_what_was_kept() -> None:
     memory = Series({"compress": LOSSY, "other": {}}, {"other": {}}, {"compress": LOSSLESS})
     assert list(_StepMemory(memory, "compress").of_series()) == [LOSSY, LOSSLESS]
     assert list(_StepMemory(Notebook(), "compress").of_series()) == []
+
+
+def test_a_receiver_that_takes_nothing_without_loss_tells_nothing_of_the_series() -> None:
+    courses, codec = SeriesCourses(), Lossy(lambda level: 200)
+    hit(encoder_of(ramp(), None, codec), Aim(ratio=10), Hints(), "key", courses)
+    assert courses.is_open("key")
+    hit(encoder_of(ramp(), Lossless(size=1000), codec), Aim(ratio=10), Hints(), "key", courses)
+    assert courses.is_lossy("key")

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from mapdr.deliver.feed.keeping import Keeping, Kept, Noted
+from mapdr.deliver.feed.facts_writer import FactsWriter, Kept, Noted
 from mapdr.deliver.feed.ready import weigh
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
@@ -80,8 +80,8 @@ PIPELINES = 256
 
 
 class Preparation(Future[Payload]):
-    """The payload that somebody asked for. `worked` ends when the codec threads have done with it: sooner, if
-    something has to be kept first."""
+    """The payload that somebody asked for. `worked` ends when a codec thread has made it, which is sooner
+    where something has to be kept first; where none is made, it does not end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Preparer:
         self._recipes = recipes
         self._build = contained(build)
         self._pool = pool
-        self._keeping = Keeping(recipes.keep)
+        self._facts = FactsWriter(recipes.keep)
         self._budget = budget or Budget()
         self._in_hand = in_hand
         self._keep = min(keep, self._budget.total // 8)
@@ -127,7 +127,7 @@ class Preparer:
 
     def close(self) -> None:
         """Hand out nothing more of which something must be kept first."""
-        self._keeping.close()
+        self._facts.close()
 
     def renew(self) -> None:
         """Make the pipelines anew before their next image, and keep nothing that the old ones made: what a
@@ -183,7 +183,7 @@ class Preparer:
         """
         payload, noted = self._prepared(delivery, syntax)
         if noted is not None:
-            self._keeping.now(noted)
+            self._facts.now(noted)
         return payload
 
     @contained
@@ -274,7 +274,7 @@ class Preparer:
             return
         future.worked.set_result(None)
         try:
-            self._keeping.soon(noted, partial(self._hand_out, payload, share, future))
+            self._facts.soon(noted, partial(self._hand_out, payload, share, future))
         except RuntimeError:  # the node stops
             share.release()
             future.cancel()

@@ -80,12 +80,14 @@ class Scheduler:
                 self._settle(image, error)
                 continue
             images.append(image)
+        self._ready.add(
+            images
+        )  # first: a codec thread that ends just now may take one that waits, and end it
         with self._lock:
             self._waiting += [image for image in images if image.payload is None]
             if self._waiting and any(image.delivery.priority == STAT for image in images):
                 by_priority = sorted(self._waiting, key=lambda image: image.delivery.priority != STAT)
                 self._waiting = deque(by_priority)
-        self._ready.add(images)
         self.submit()
 
     def submit(self) -> None:
@@ -136,7 +138,11 @@ class Scheduler:
 
     def _request(self, image: QueuedImage) -> None:
         future = self._preparer.request(image.delivery, image.syntax)
-        future.worked.add_done_callback(lambda ended: self._worked(image))
+        if future.worked.done():  # for another destination; who asks goes on with the next one himself
+            with self._lock:
+                self._at_work.discard(image.delivery.id)
+        else:
+            future.worked.add_done_callback(lambda ended: self._worked(image))
         future.add_done_callback(lambda ended: self._ended(image, ended))
 
     def _ended(self, image: QueuedImage, future: Future[Payload]) -> None:

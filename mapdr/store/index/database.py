@@ -54,6 +54,11 @@ class Prepared:
     names: tuple[str, ...]
     constants: dict[str, Any]
 
+    def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of the parameters for one row, in order."""
+        given = {**self.constants, **row}
+        return tuple(given[name] for name in self.names)
+
     def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run it for each row; quicker than the library's own way, which looks at each value's type."""
         values = itemgetter(*self.names) if len(self.names) > 1 else lambda row: (row[self.names[0]],)
@@ -63,8 +68,7 @@ class Prepared:
 
     def execute_one(self, connection: Connection, row: Mapping[str, Any]) -> int:
         """Run it for one row; how many rows it has changed, -1 where the database does not say."""
-        values = {**self.constants, **row}
-        return connection.exec_driver_sql(self.text, tuple(values[name] for name in self.names)).rowcount
+        return connection.exec_driver_sql(self.text, self.values(row)).rowcount
 
 
 def portions(items: Sequence[Item], size: int = 500) -> Iterator[Sequence[Item]]:
@@ -179,7 +183,7 @@ class Database:
         For what is asked for each image: within `read` the library's own work takes ten times as long as
         SQLite's. Raises what the database does.
         """
-        values = tuple({**query.constants, **row}[name] for name in query.names)
+        values = query.values(row)
         if self.is_file:
             with self._watching:
                 if not self._closed:

@@ -55,10 +55,11 @@ _OF_SERIES = (
         _same.c.id != bindparam("instance"),
         *(_derivation.c[name] == bindparam(name) for name in ("recipe", "syntax")),
     )
-    .order_by(_derivation.c.instance)
+    .order_by(_derivation.c.instance.desc())
     .limit(_SERIES)
 )
-"""Those of other images of an instance's series, the first that came."""
+"""Those of other images of an instance's series, the last that came: what becomes of a series changes over
+once."""
 
 
 class Recipes:

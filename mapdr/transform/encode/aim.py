@@ -105,6 +105,8 @@ def _recall(
 def _with_its_series(search: _RatioSearch, ratio: float, key: Hashable, courses: SeriesCourses) -> Encoded:
     """The image as its series goes: without loss as long as that meets `ratio` for all of it so far."""
     encoder = search.encoder
+    if not encoder.writes_lossless:
+        return search.lossy()  # for a receiver that takes nothing else: it tells nothing of the series
     if courses.is_lossy(key):
         return search.lossless_if_simple(SIMPLER * ratio) or search.lossy()
     native = encoder.image.native_bytes

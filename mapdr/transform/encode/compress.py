@@ -189,6 +189,8 @@ class CompressStep:
 
     def _recoded(self, document: OpenImage, planned: Plan) -> Payload:
         """The data set deflated, or its pixels without a codec."""
+        if planned.to_rgb:
+            _ = document.frames  # raises LeaveAsIs for what cannot be had as frames, and stays as it came
         made = native(document, planned.syntax, self._settings)
         is_larger = is_deflated(planned.syntax) and made.length >= document.payload.length
         if is_larger and not document.is_rewritten:
@@ -215,17 +217,20 @@ class CompressStep:
                 )
                 return encoder.lossy(setting), dict(known)
             image, method = encoder.image, planned.method.name
-            cells = image.rows, image.columns, image.samples, image.stored
+            cells = (image.rows, image.columns, image.samples, image.stored)
             key = (instance.series_instance_uid, method, *cells)
-            others = partial(of_series, memory, method)
+            others = partial(of_series, memory, method, cells)
             encoded = hit(encoder, self._aim, self._hints, key, self._courses, others=others)
         except Objection as objection:
             reason = objection.reason
         if reason:  # out of the block above, for its exception holds the codestreams that failed
             return self._fall_back(encoder, planned, reason)
+        course = Course.LOSSLESS if encoded.setting is None else Course.LOSSY
+        facts = self._facts(course, planned)
+        if self._courses is not None:
+            facts["cells"] = list(cells)
         if encoded.setting is None:
-            return encoded, self._facts(Course.LOSSLESS, planned)
-        facts = self._facts(Course.LOSSY, planned)
+            return encoded, facts
         return encoded, facts | asdict(encoded.setting) | told(encoded, encoder)
 
     def _fall_back(self, encoder: FrameEncoder, planned: Plan, reason: str) -> tuple[Encoded, dict[str, Any]]:

@@ -313,6 +313,11 @@ class FrameEncoder:
         return int(frame.max()) - int(frame.min()) if frame.size else 0
 
     @property
+    def writes_lossless(self) -> bool:
+        """Whether there is a codec without loss for the image."""
+        return self._encoder is not None
+
+    @property
     def encodes(self) -> float:
         """How often a frame was encoded so far, in the mean over the frames."""
         return self._encoded / len(self.all)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -54,7 +54,7 @@ class SeriesCourses:
         """While an image of the series `key` is encoded: of a series about which nothing is known one at a
         time, so that all others know what the first has told."""
         with self._changed:
-            self._changed.wait_for(lambda: key not in self._asked, PATIENCE)
+            self._changed.wait_for(lambda: key not in self._asked or not self._of(key).is_open, PATIENCE)
             is_first = key not in self._asked and self._of(key).is_open
             if is_first:
                 self._asked.add(key)
@@ -101,16 +101,17 @@ class SeriesCourses:
             self._courses.move_to_end(key)
             while len(self._courses) > self._keep:
                 self._courses.popitem(last=False)
+            self._changed.notify_all()
 
     def _of(self, key: Hashable) -> _Course:
         return self._courses.get(key) or _Course()
 
 
-def of_series(memory: Memory, method: str) -> Iterator[float | None]:
-    """The ratios that other images of a series have reached without loss by a method, as it was kept; None
-    for one that went with loss."""
+def of_series(memory: Memory, method: str, cells: Sequence[int]) -> Iterator[float | None]:
+    """The ratios that other images of a series, of such `cells`, have reached without loss by a method, as it
+    was kept; None for one that went with loss."""
     for facts in memory.of_series() if isinstance(memory, SeriesMemory) else ():
-        if facts.get("method") != method:
+        if facts.get("method") != method or facts.get("cells") != list(cells):
             continue
         if facts.get("course") == Course.LOSSY:
             yield None

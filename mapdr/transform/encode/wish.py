@@ -30,10 +30,10 @@ class CompressConfig(StageConfig):
 
     `to` is one method or several, the best first: the first that takes the image and that its receiver
     takes. A codec of a plug-in has the name of its entry point. "auto" stands for all of `AUTO_METHODS`
-    that can be written here, and looks once a series whether an image meets a ratio without loss. Lossy
-    methods need one target: `ratio` counts against the native pixel data as allocated, `psnr` is in dB
-    against the frame's range without padding, `max_error` and `near` (for JPEG-LS) in stored pixel values;
-    or `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`, `min_psnr`, `min_ssim`),
+    that can be written here, and sends the images of a series alike: without loss where they meet the ratio
+    so together. Lossy methods need one target: `ratio` counts against the native pixel data as allocated,
+    `psnr` is in dB against the frame's range without padding, `max_error` and `near` (for JPEG-LS) in stored
+    pixel values; or `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`, `min_psnr`, `min_ssim`),
     or a target that cannot be met, has `fallback` sent: the lossless image, the original, or nothing (the
     image is parked). `exclude` names modalities or SOP class UIDs that are never made lossy, `allow`
     reasons against loss that do not count for this rule (docs/compression.md). `color = "ybr"` has RGB

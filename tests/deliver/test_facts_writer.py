@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from deliver.fakes import FakeLedger, FakePipeline, make_instance
-from mapdr.deliver.feed import keeping
-from mapdr.deliver.feed.keeping import Keeping, Kept, Noted
+from mapdr.deliver.feed import facts_writer
+from mapdr.deliver.feed.facts_writer import FactsWriter, Kept, Noted
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.kernel.item import Instance, Payload
+from mapdr.store.index.fault import IndexFault
 from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.testing.wait import until
 
@@ -83,7 +84,7 @@ def test_a_payload_is_handed_out_once_its_facts_are_kept() -> None:
 def test_facts_of_images_that_come_together_are_kept_in_one_transaction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keeping, "SECONDS", 0.5)
+    monkeypatch.setattr(facts_writer, "SECONDS", 0.5)
     notes, chain = Notes(), Finding()
     with ThreadPoolExecutor(4) as pool:
         preparer = Preparer(notes, lambda steps: chain, pool)
@@ -98,7 +99,7 @@ def test_facts_of_images_that_come_together_are_kept_in_one_transaction(
 def test_what_cannot_be_kept_is_told_to_who_asked_and_to_nobody_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keeping, "SECONDS", 0.5)
+    monkeypatch.setattr(facts_writer, "SECONDS", 0.5)
     notes, chain = Notes(), Finding()
     notes.refused.add(id_of(3))
     with ThreadPoolExecutor(4) as pool:
@@ -139,12 +140,59 @@ def test_nothing_is_handed_out_behind_the_end() -> None:
     assert not notes.kept
 
 
-def test_facts_that_wait_are_not_written_behind_the_end() -> None:
-    written: list[Kept] = []
-    keeps = Keeping(written.append)
-    keeps.close()
-    noted = Noted(Notes().memory("1", "r", ""))
-    noted.keep({"id": "1"})
-    with pytest.raises(RuntimeError):
-        keeps.soon(noted, lambda error: None)
-    assert not written
+def told_of(writer: FactsWriter, count: int) -> tuple[list[Exception | None], int]:
+    """What each of so many images is told, once they wait; and how many are refused at once."""
+    told: list[Exception | None] = []
+    refused = 0
+    for number in range(count):
+        noted = Noted(Notes().memory(str(number), "r", ""))
+        noted.keep({"id": str(number)})
+        try:
+            writer.soon(noted, told.append)
+        except RuntimeError:
+            refused += 1
+    return told, refused
+
+
+def test_what_waits_at_the_end_is_told_so_and_what_comes_later_refused() -> None:
+    under_way, go = threading.Event(), threading.Event()
+    written: list[int] = []
+
+    def write(kept: Kept) -> None:
+        under_way.set()
+        assert go.wait(20)
+        written.append(len(kept))
+
+    writer = FactsWriter(write)
+    first, _ = told_of(writer, 1)
+    assert under_way.wait(20)
+    waiting, refused = told_of(writer, 3)
+    assert (waiting, refused) == ([], 0)
+    writer.close()
+    assert [type(each) for each in waiting] == [CancelledError] * 3
+    assert told_of(writer, 2) == ([], 2)
+    go.set()
+    until(lambda: first == [None])
+    assert written == [1]
+
+
+@pytest.mark.parametrize(("error", "tries"), [(IndexFault("locked"), 1), (ValueError("one of them"), 4)])
+def test_facts_are_tried_one_by_one_only_where_one_may_be_the_cause(
+    error: Exception, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def write(kept: Kept) -> None:
+        tried.append(len(kept))
+        if len(tried) > 1:
+            raise error
+
+    monkeypatch.setattr(facts_writer, "SECONDS", 0.5)
+    writer = FactsWriter(write)
+    first, _ = told_of(writer, 1)
+    until(lambda: first == [None])
+    told, _ = told_of(writer, 3)
+    until(lambda: len(told) == 3)
+    assert told == [error] * 3
+    assert len(tried) - 1 == tries
+    writer.close()

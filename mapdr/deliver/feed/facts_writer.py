@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from mapdr.kernel.step import Memory, SeriesMemory
+from mapdr.store.index.fault import fault_of_the_index
 
 SECONDS = 0.1
 """How long facts wait for those of other images, counted from the last write: a lone image waits for none."""
@@ -52,7 +53,7 @@ class _Waiting:
     then: Then
 
 
-class Keeping:
+class FactsWriter:
     """Writes facts by `write`, which raises if none of what it was given is safe. Thread-safe."""
 
     def __init__(self, write: Callable[[Kept], None]) -> None:
@@ -61,7 +62,7 @@ class Keeping:
         self._waiting: list[_Waiting] = []
         self._closing = threading.Event()
         self._wrote_at = 0.0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="facts")
 
     def now(self, noted: Noted) -> None:
         """Write what was noted, if anything was. Raises what `write` does."""
@@ -71,12 +72,15 @@ class Keeping:
     def soon(self, noted: Noted, then: Then) -> None:
         """Have what was noted written, and call `then` with what `write` has raised for it, or with None.
 
-        Where nothing was noted, it is called at once. Raises RuntimeError once it is closed.
+        Where nothing was noted, it is called at once; with CancelledError where it is closed first. Raises
+        RuntimeError once it is closed.
         """
         if noted.facts is None:
             then(None)
             return
         with self._lock:
+            if self._closing.is_set():
+                raise RuntimeError("nothing is written any more")
             self._waiting.append(_Waiting(noted.memory, noted.facts, then))
             if len(self._waiting) > 1:
                 return  # who came first has the thread write
@@ -87,27 +91,37 @@ class Keeping:
                 raise
 
     def close(self) -> None:
-        """Write no more; what waits is not handed out."""
-        self._closing.set()
+        """Begin to write no more; what waits is not handed out."""
+        with self._lock:
+            self._closing.set()
+            waiting, self._waiting = self._waiting, []
         self._thread.shutdown(wait=False, cancel_futures=True)
+        _tell(waiting, CancelledError())
 
     def _gathered(self) -> None:
         self._closing.wait(max(0.0, self._wrote_at + SECONDS - time.monotonic()))
         with self._lock:
             waiting, self._waiting = self._waiting, []
         if waiting:
-            self._kept(waiting)
+            self._written(waiting)
         self._wrote_at = time.monotonic()
 
-    def _kept(self, waiting: Sequence[_Waiting]) -> None:
+    def _written(self, waiting: Sequence[_Waiting]) -> None:
+        if self._closing.is_set():
+            _tell(waiting, CancelledError())
+            return
         try:
             self._write([(each.memory, each.facts) for each in waiting])
         except Exception as error:  # noqa: BLE001  told to who asked for it
-            if len(waiting) > 1:  # it may be by one of them
-                for each in waiting:
-                    self._kept([each])
+            if len(waiting) == 1 or fault_of_the_index(error):
+                _tell(waiting, error)
                 return
-            waiting[0].then(error)
+            for each in waiting:  # it may be by one of them
+                self._written([each])
             return
-        for each in waiting:
-            each.then(None)
+        _tell(waiting, None)
+
+
+def _tell(waiting: Sequence[_Waiting], error: Exception | None) -> None:
+    for each in waiting:
+        each.then(error)
