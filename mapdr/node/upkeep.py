@@ -41,8 +41,8 @@ BEAT = 1.0
 PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
 PURGING = 1.0
-"""Seconds that each of the three purges of a round may take, and the next goes on: signs of life are given, and
-orders looked for, by the same thread."""
+"""Seconds that each of the three purges of a round may take, and the next goes on: signs of life are given,
+and orders looked for, by the same thread."""
 CERTIFICATES = 3600.0
 """Seconds between looks for certificates that end soon ..."""
 DAY = 86400.0

@@ -80,9 +80,8 @@ class Scheduler:
                 self._settle(image, error)
                 continue
             images.append(image)
-        self._ready.add(
-            images
-        )  # first: a codec thread that ends just now may take one that waits, and end it
+        # First: a codec thread may take one as soon as it waits, and have it ready.
+        self._ready.add(images)
         with self._lock:
             self._waiting += [image for image in images if image.payload is None]
             if self._waiting and any(image.delivery.priority == STAT for image in images):

@@ -33,12 +33,12 @@ class CompressConfig(StageConfig):
     that can be written here, and sends the images of a series alike: without loss where they meet the ratio
     so together. Lossy methods need one target: `ratio` counts against the native pixel data as allocated,
     `psnr` is in dB against the frame's range without padding, `max_error` and `near` (for JPEG-LS) in stored
-    pixel values; or `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`, `min_psnr`, `min_ssim`),
-    or a target that cannot be met, has `fallback` sent: the lossless image, the original, or nothing (the
-    image is parked). `exclude` names modalities or SOP class UIDs that are never made lossy, `allow`
-    reasons against loss that do not count for this rule (docs/compression.md). `color = "ybr"` has RGB
-    transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for colour ultrasound in JPEG 2000 and
-    HTJ2K, but not every receiver can show it (docs/decisions/0009). `ybr_to_rgb` has luminance and
+    pixel values; or `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`, `min_psnr`,
+    `min_ssim`), or a target that cannot be met, has `fallback` sent: the lossless image, the original, or
+    nothing (the image is parked). `exclude` names modalities or SOP class UIDs that are never made lossy,
+    `allow` reasons against loss that do not count for this rule (docs/compression.md). `color = "ybr"` has
+    RGB transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for colour ultrasound in JPEG 2000
+    and HTJ2K, but not every receiver can show it (docs/decisions/0009). `ybr_to_rgb` has luminance and
     chrominance (YBR_FULL, YBR_FULL_422) converted to RGB (docs/decisions/0100).
     """
 
