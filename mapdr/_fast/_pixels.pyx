@@ -198,28 +198,30 @@ cdef void strip(
             low[0], low[2] = low[2], low[0]
 
 
-def details(cells, str kind, int64_t rows, int64_t columns, int64_t samples):
+def details(cells, str kind, rows, columns, samples):
     """As `_pixels_py.details`."""
-    cdef int64_t groups = rows // EVERY, size = 1 if kind in "bB" else 2, group, each
+    cdef int64_t size = 1 if kind in "bB" else 2, group, each
     cdef bint fits = kind in _pixels_py.KINDS and 2 < columns and 2 < rows and 0 < samples < 5
+    # In Python's numbers, for those of C might not hold the product.
     if not fits or len(cells) != rows * columns * samples * size:
         return _pixels_py.details(cells, kind, rows, columns, samples)
+    cdef int64_t height = rows, width = columns, depth = samples, groups = height // EVERY
     cdef const unsigned char[::1] view = memoryview(cells).cast("B")
-    if view.shape[0] != rows * columns * samples * size:
+    if view.shape[0] != height * width * depth * size:
         raise ValueError("the cells are no frame of this shape")
     cdef int which = _pixels_py.KINDS.index(kind)
     cdef int64_t counts[BINS]
-    cdef int32_t *room = <int32_t *>malloc(9 * ((columns - 1) // 2) * samples * sizeof(int32_t))
+    cdef int32_t *room = <int32_t *>malloc(9 * ((width - 1) // 2) * depth * sizeof(int32_t))
     if room == NULL:
         raise MemoryError
     for each in range(BINS):
         counts[each] = 0
     with nogil:
         if groups == 0:
-            strip(&view[0], which, rows, columns, samples, room, counts)
+            strip(&view[0], which, height, width, depth, room, counts)
         for group in range(groups):
             strip(
-                &view[group * EVERY * columns * samples * size], which, STRIP, columns, samples, room, counts
+                &view[group * EVERY * width * depth * size], which, STRIP, width, depth, room, counts
             )
         free(room)
     return [counts[each] for each in range(BINS)]
