@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import xxhash
 
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.files import open_to_read, read_at
 
 
 class Proof:
@@ -41,13 +41,13 @@ class Proof:
         """Whether the bytes are those that were received, now. Raises as `check`, but for other bytes."""
         found = xxhash.xxh3_128()
         try:
-            file = os.open(self.path, _READ)
+            file = open_to_read(self.path)
         except FileNotFoundError:
             raise missing() from None
         try:
             at, end = self.offset, self.offset + self.size
             while at < end:
-                piece = _read_at(file, min(_CHUNK, end - at), at)
+                piece = read_at(file, min(_CHUNK, end - at), at)
                 if not piece:
                     return False
                 found.update(piece)
@@ -58,19 +58,6 @@ class Proof:
 
 
 _CHUNK = 1 << 20
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-_pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # not on Windows
-
-
-def _read_at(file: int, size: int, at: int) -> bytes:
-    """What a file holds from `at` on, `size` bytes at most."""
-    if _pread is not None:
-        return _pread(file, size, at)
-    os.lseek(file, at, os.SEEK_SET)
-    return os.read(file, size)
-
 
 SPOILED = frozenset({"damaged", "missing"})
 """The reasons of `damaged()` and `missing()`: what a fresh copy of the image takes away."""

@@ -5,21 +5,18 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
+from mapdr.kernel.files import SHARED_READS, open_to_read, read_at
 from mapdr.kernel.item import FileSlice, Part
 from mapdr.kernel.proof import damaged
 
-_pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # not on Windows
 _LARGE = 1 << 16
 """Bytes that are read rather than mapped, where the system reads at a place: such as frames. What lies within
 as many at the beginning of a file, such as a header, comes from one read of these: to map a file, and to let
 go of it, takes longer."""
-_MOST = 1 << 30
-"""Bytes of one read: macOS refuses more than 2 GB at a time."""
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class PartsView:
@@ -90,40 +87,39 @@ class PartsView:
             part = self.parts[index]
             if isinstance(part, bytes):
                 yield part[begin:end]
-            elif _pread is not None and end - begin >= _LARGE:
+            elif SHARED_READS and end - begin >= _LARGE:
                 yield self._read(index, part, part.offset + begin, part.offset + end)
-            elif _pread is not None and end <= _LARGE and index not in self._maps:
+            elif SHARED_READS and end <= _LARGE and index not in self._maps:
                 yield self._beginning(index, part)[begin:end]
             else:
                 yield self._map(index, part)[part.offset + begin : part.offset + end]
 
     def _read(self, index: int, part: FileSlice, start: int, stop: int) -> bytes:
         """What a map would give, but the file's pages do not count as this process's memory."""
+        found = read_at(self._file(index, part), stop - start, start)
+        if len(found) < stop - start:
+            raise damaged()
+        return found
+
+    def _file(self, index: int, part: FileSlice) -> int:
         file = self._files.get(index)
         if file is None:
-            file = os.open(part.path, _READ)
+            file = self._files[index] = _opened(part)
             self._stack.callback(os.close, file)
-            self._files[index] = file
-        assert _pread is not None
-        pieces = []
-        while start < stop:
-            piece = _pread(file, min(stop - start, _MOST), start)
-            if not piece:
-                raise damaged()
-            pieces.append(piece)
-            start += len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return file
 
     def _beginning(self, index: int, part: FileSlice) -> bytes:
         found = self._beginnings.get(index)
         if found is None:
-            found = self._beginnings[index] = beginning(part, _LARGE)
+            start = part.offset
+            found = self._read(index, part, start, start + min(_LARGE, part.length))
+            self._beginnings[index] = found
         return found
 
     def _map(self, index: int, part: FileSlice) -> mmap.mmap:
         found = self._maps.get(index)
         if found is None:
-            file = os.open(part.path, _READ)
+            file = open_to_read(part.path)
             try:
                 found = self._stack.enter_context(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
             finally:
@@ -139,18 +135,20 @@ def beginning(part: FileSlice, most: int) -> bytes:
 
     Raises Permanent(reason="damaged") as PartsView, and OSError.
     """
-    file = os.open(part.path, _READ)
+    file = _opened(part)
     try:
-        if os.fstat(file).st_size < part.offset + part.length:
-            raise damaged()
-        os.lseek(file, part.offset, os.SEEK_SET)
-        left, pieces = min(most, part.length), []
-        while left and (piece := os.read(file, left)):  # a file system of a network may give less at once
-            pieces.append(piece)
-            left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return read_at(file, min(most, part.length), part.offset)
     finally:
         os.close(file)
+
+
+def _opened(part: FileSlice) -> int:
+    """The open file of a slice. Raises as `beginning`."""
+    file = open_to_read(part.path)
+    if os.fstat(file).st_size < part.offset + part.length:
+        os.close(file)
+        raise damaged()
+    return file
 
 
 def _length(part: Part) -> int:

@@ -15,7 +15,9 @@ import pytest
 from mapdr.dicom import uids
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.dicom.write import EXPLICIT_LITTLE, Element, walk
+from mapdr.kernel import files
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.files import SHARED_READS
 from mapdr.kernel.item import FileSlice, Part, Treatment
 from mapdr.transform import dataset, view
 from mapdr.transform.bits import BitFrames
@@ -52,7 +54,7 @@ def test_any_span_is_what_the_parts_hold(
 ) -> None:
     """Whether it is mapped or read, in as many reads as the system needs."""
     monkeypatch.setattr(view, "_LARGE", large)
-    monkeypatch.setattr(view, "_MOST", most)
+    monkeypatch.setattr(files, "_MOST", most)
     given, whole = parts
     opened: list[int] = []
     open_now = os.open
@@ -110,12 +112,13 @@ def test_a_file_that_ends_while_it_is_read_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view, "_LARGE", 1)
-    if view._pread is None:
+    if not SHARED_READS:
         pytest.skip("the system does not read at a place")
     path = tmp_path / "file"
-    path.write_bytes(b"0123456789")
+    path.write_bytes(b"0123456789a")
     with PartsView((b"head", FileSlice(path, 3, 8))) as found:
         assert found[4:11] == b"3456789"
+        os.truncate(path, 10)
         with pytest.raises(Permanent) as caught:
             found[4:12]
     assert caught.value.reason == "damaged"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from mapdr.dicom.scan import (
 )
 from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import is_valid_uid
+from mapdr.kernel.files import open_to_read, read_at
 from mapdr.kernel.item import TagPath
 
 SOP_CLASS_UID = gate.SOP_CLASS_UID
@@ -108,7 +108,7 @@ def is_cut(file: int, offset: int, size: int, header: ScannedHeader, transfer_sy
     if length is not None:
         end = value + length
     else:
-        end = fragments_end(lambda at: _read_at(file, 8, offset + at), value, size, header.flags)
+        end = fragments_end(lambda at: read_at(file, 8, offset + at), value, size, header.flags)
     if end >= size:
         return end > size
     with (
@@ -121,24 +121,16 @@ def is_cut(file: int, offset: int, size: int, header: ScannedHeader, transfer_sy
 
 def _pieces(file: int, offset: int, size: int) -> Iterator[bytes]:
     for at in range(offset, offset + size, PREFIX):
-        yield _read_at(file, min(PREFIX, offset + size - at), at)
-
-
-def _read_at(file: int, count: int, at: int) -> bytes:
-    if sys.platform != "win32":
-        return os.pread(file, count, at)
-    os.lseek(file, at, os.SEEK_SET)
-    return os.read(file, count)
+        yield read_at(file, min(PREFIX, offset + size - at), at)
 
 
 def read_file_header(
     path: Path, offset: int, size: int, *, transfer_syntax_uid: str, wanted: frozenset[TagPath]
 ) -> ScannedHeader:
     """The same for a file by name."""
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    file = open_to_read(path)
     try:
-        os.lseek(file, offset, os.SEEK_SET)
-        begun = os.read(file, min(PREFIX, size))
+        begun = read_at(file, min(PREFIX, size), offset)
         return read_header(file, offset, size, begun, transfer_syntax_uid=transfer_syntax_uid, wanted=wanted)
     finally:
         os.close(file)
