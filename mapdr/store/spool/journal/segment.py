@@ -1,6 +1,7 @@
 """The journal's files: segments of a fixed size, zeroed before use, and the checkpoint.
 
     spool/<node>/journal/<number>.segment     records (`record`)
+    spool/<node>/journal/<number>.damaged     a segment that could not be read wholly, out of use
     spool/<node>/journal/checkpoint           two blocks, written in turn: up to which record files are safe
 
 A flush of a file whose bytes were all written before changes no metadata, so the file system's own journal is
@@ -9,14 +10,17 @@ not written for it. Nothing here knows what an image is.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mapdr.kernel.durable import flush_to_medium, sync_folder
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.store.spool.folder import DAMAGED
 from mapdr.store.spool.journal import record
 
 ENDING = ".segment"
@@ -118,11 +122,24 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> int:
-    """The sequence number that a checkpoint says, 0 where there is none that is whole. Raises OSError."""
+    """The sequence number that a checkpoint says, 0 where there is none that is whole. Raises OSError,
+    ConfigurationError."""
     try:
-        return _newest((folder / _CHECKPOINT).read_bytes())[1]
+        both = (folder / _CHECKPOINT).read_bytes()
     except FileNotFoundError:
         return 0
+    refuse_another_version(both[: record.BLOCK], folder)
+    refuse_another_version(both[record.BLOCK :], folder)
+    return _newest(both)[1]
+
+
+def refuse_another_version(block: bytes, folder: Path) -> None:
+    """Raise ConfigurationError where a block of a journal was written by a version that writes otherwise."""
+    if record.is_of_another_version(block):
+        raise ConfigurationError(
+            f"{folder}: this journal is of another version of MAPDR, and may hold images that are nowhere "
+            "else yet: start that version on this data folder and stop it, then this one"
+        )
 
 
 def segments(folder: Path) -> list[Path]:
@@ -131,19 +148,38 @@ def segments(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[tuple[record.Read, int]]:
-    """How to read a segment, and its length. Raises OSError."""
+def reading(path: Path, on_fault: Callable[[], object] = lambda: None) -> Iterator[tuple[record.Read, int]]:
+    """How to read a segment, and its length. Raises OSError.
+
+    What the medium does not give (EIO) is read as zeros, and `on_fault` is called: the records there are not
+    whole then, and all others can be had.
+    """
     with path.open("rb", buffering=0) as file:
 
         def read(at: int, count: int) -> bytes:
             file.seek(at)
             pieces = []
-            while count and (piece := file.read(count)):
-                pieces.append(piece)
-                count -= len(piece)
+            try:
+                while count and (piece := file.read(count)):
+                    pieces.append(piece)
+                    count -= len(piece)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                on_fault()
+                pieces.append(bytes(count))
             return b"".join(pieces)
 
         yield read, os.fstat(file.fileno()).st_size
+
+
+def set_aside(path: Path) -> Path:
+    """Take a segment out of use; where it is then, in the place of one that was set aside before. Raises
+    OSError."""
+    aside = path.with_suffix(DAMAGED)
+    os.replace(path, aside)
+    sync_folder(path.parent)
+    return aside
 
 
 def _newest(both: bytes) -> tuple[int, int]:
