@@ -12,6 +12,8 @@ After a write or a flush that failed nothing is appended any more, and nobody wh
 
 from __future__ import annotations
 
+import errno
+import shutil
 import threading
 import time
 from collections import deque
@@ -22,7 +24,7 @@ from mapdr.kernel.privacy import system_says
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.journal.record import Image
-from mapdr.store.spool.journal.segment import ENDING, Checkpoint, Segment
+from mapdr.store.spool.journal.segment import ENDING, Checkpoint, Segment, is_whole
 from mapdr.store.spool.trust import DiskTrust
 
 SEGMENT = 32 << 20
@@ -39,16 +41,24 @@ class Journal:
     """Thread-safe. One process at a time may have the folder (`mapdr.store.spool.claim`)."""
 
     def __init__(
-        self, folder: Path, trust: DiskTrust | None = None, *, size: int = SEGMENT, most: int = MOST
+        self,
+        folder: Path,
+        trust: DiskTrust | None = None,
+        *,
+        size: int = SEGMENT,
+        most: int = MOST,
+        min_free: int = 0,
     ) -> None:
         """Open it, or make it; what it holds must have been replayed. Raises OSError.
 
         `trust` is that of the spool, which loses it by faults of the journal, and the journal by those of the
-        spool. `size`: bytes of each segment; `most`: how many there are at most, two or more.
+        spool. `size`: bytes of each segment; `most`: how many there are at most, two or more; `min_free`:
+        bytes of the disk that no segment is made from, nor from as many as one has beside them: the index
+        has to be written.
         """
         self.folder = folder
         self.trust = trust or DiskTrust()
-        self._size, self._most = size, most
+        self._size, self._most, self._left_free = size, most, min_free + size
         # One lock, and a condition for each of those who wait: an append wakes nobody who waits for a flush.
         self._lock = threading.Lock()
         self._flush_ended = threading.Condition(self._lock)
@@ -69,7 +79,7 @@ class Journal:
             self._free[0].begin(self._appended + 1)
         except BaseException:
             for segment in self._free:
-                segment.close()
+                segment.give_up()
             self._checkpoint.close()
             raise
         self._current = self._free.popleft()
@@ -182,7 +192,13 @@ class Journal:
             self._checkpoint.close()
 
     def _make(self) -> Segment:
-        made = Segment(self.folder / f"{self._made + 1:03}{ENDING}", self._size)
+        path = self.folder / f"{self._made + 1:03}{ENDING}"
+        if (
+            not is_whole(path, self._size)
+            and shutil.disk_usage(self.folder).free - self._size < self._left_free
+        ):
+            raise OSError(errno.ENOSPC, "the disk has no room for them")
+        made = Segment(path, self._size)
         self._made += 1
         return made
 

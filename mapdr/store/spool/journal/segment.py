@@ -41,27 +41,34 @@ else:
         os.fdatasync(file)
 
 
+def is_whole(path: Path, size: int) -> bool:
+    """Whether there is a segment of this size. Raises OSError."""
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
 class Segment:
     """One segment, open for writing. Not thread-safe, but for `flush`."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """Open it, or make it: zeros are written, not only reserved, and flushed. Raises OSError."""
+        """Open it, or make it: zeros are written, not only reserved, and flushed. Raises OSError, and then
+        leaves no part of one."""
         self.size = size
         self.last = 0
         """The sequence number of its last record."""
+        self._path = path
         self._key = 0
         self._at = record.BLOCK
-        try:
-            whole = path.stat().st_size == size
-        except FileNotFoundError:
-            whole = False
+        self._made = not is_whole(path, size)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
         try:
-            if not whole:
+            if self._made:
                 _fill(self._file, size)
                 sync_folder(path.parent)
         except BaseException:
-            os.close(self._file)
+            self.give_up()
             raise
 
     def begin(self, first: int) -> None:
@@ -86,6 +93,12 @@ class Segment:
     def close(self) -> None:
         """Close it. Once."""
         os.close(self._file)
+
+    def give_up(self) -> None:
+        """Close it instead, and remove it if it was made here: the room is needed. Raises OSError."""
+        self.close()
+        if self._made:
+            self._path.unlink(missing_ok=True)
 
     def _write(self, at: int, parts: Sequence[record.Buffer]) -> None:
         _write_at(self._file, at, parts)
