@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import xxhash
 
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.store.spool.journal import record, segment
+from mapdr.store.spool.journal import journal, record, segment
 from mapdr.store.spool.journal.record import BLOCK
 from mapdr.store.spool.journal.replay import replay
 from store.test_journal import World, held
@@ -165,3 +166,52 @@ def test_a_segment_that_is_gone_is_told_by_those_that_are_there(
     assert 0 < replay(made.spool) < IMAGES
     assert "of the images that came last are not whole in the journal" in caplog.text
     assert held(tmp_path) == made.answered
+
+
+def moved(folder: Path) -> None:
+    folder.rename(folder.with_name("away"))
+
+
+def removed(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("goes", [moved, removed])
+def test_without_its_folder_files_are_flushed_before_success(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    goes: Callable[[Path], None],
+) -> None:
+    """What is written to a segment that no start finds is not safe by that."""
+    world = World(tmp_path)
+    before = world.push("1.2.1")
+    goes(world.journal.folder)
+    flushed: list[Path] = []
+    monkeypatch.setattr(journal, "sync_file", flushed.append)
+    monkeypatch.setattr(journal, "sync_folder", flushed.append)
+    for uid in ("1.2.2", "1.2.3"):
+        path = world.spool.path(world.push(uid))
+        assert flushed == [path, path.parent]
+        flushed.clear()
+    assert caplog.text.count("the journal was removed, or moved away") == 1
+    _, waiting = world.journal.files()
+    assert world.spool.path(before) in waiting
+    world.keeper.keep()
+    assert world.journal.files()[1] == []
+    world.close()
+
+
+def test_a_file_that_cannot_be_flushed_without_the_journal_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    world = World(tmp_path)
+    removed(world.journal.folder)
+    monkeypatch.setattr(journal, "sync_file", fails)
+    world.try_to_push("1.2.3")
+    assert world.refused == ["1.2.3"]
+    assert world.journal.trust.lost
+    world.close()

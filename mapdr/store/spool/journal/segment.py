@@ -90,6 +90,13 @@ class Segment:
         """Make safe what was written before. Raises OSError: then none of it is, whatever comes later."""
         flush_data(self._file)
 
+    def is_in_place(self) -> bool:
+        """Whether it still is where the next start looks for it: a person may have removed or moved it."""
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close it. Once."""
         os.close(self._file)
