@@ -45,8 +45,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def opener(tmp_path: Path) -> Iterator[Opener]:
     stores: list[Store] = []
 
-    def make(durability: Any = "power-loss") -> Store:
-        store = Store.open(tmp_path / "data", "node", durability=durability, journal=True)
+    def make(durability: Any = "power-loss", **rest: Any) -> Store:
+        store = Store.open(tmp_path / "data", "node", durability=durability, journal=True, **rest)
         stores.append(store)
         store.use("rev1", To("pacs"), {"r0": {"steps": []}})
         store.recover(rules)
@@ -187,6 +187,26 @@ def test_where_no_journal_can_be_made_files_are_flushed(
     assert store.spool.journal is None
     assert store.spool.path(id_).exists()
     assert "there is no journal" in caplog.text
+    assert not list(journal_folder(SpoolFolder(store.data, "node")).glob("*.segment")), (
+        "the room is the index's"
+    )
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["room", "one byte less"])
+def test_a_journal_leaves_the_disk_what_stays_free_and_the_index_room_to_be_written(
+    opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """A start on a disk that is nearly full is there to deliver what is owed, which takes the index."""
+    size, free, real = 1 << 18, 10**9, shutil.disk_usage
+
+    def usage(path: Any) -> Any:
+        made = sum(each.stat().st_size for each in tmp_path.rglob("*.segment"))
+        return real(path)._replace(free=free + 4 * size - left - made)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    store = opener(min_free=free)
+    assert (store.spool.journal is None) == bool(left)
+    assert len(list(tmp_path.rglob("*.segment"))) == (0 if left else 3)
 
 
 @pytest.mark.parametrize("way", ["at once", "in pieces", "to the descriptor", "both ways"])
@@ -234,9 +254,9 @@ def test_a_journal_is_replayed_once_before_it_is_opened(
     calls: list[str] = []
     monkeypatch.setattr(mapdr.store, "replay", lambda spool: calls.append("replayed") or 0)
 
-    def opened(folder: Path, trust: DiskTrust) -> Journal:
+    def opened(folder: Path, trust: DiskTrust, *, min_free: int) -> Journal:
         calls.append("opened")
-        return Journal(folder, trust, size=1 << 18)
+        return Journal(folder, trust, size=1 << 18, min_free=min_free)
 
     monkeypatch.setattr(mapdr.store, "Journal", opened)
     store = Store.open(tmp_path / "data", "node", journal=True)

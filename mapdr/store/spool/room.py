@@ -86,6 +86,11 @@ class Room:
             self._figures = DiskFigures(DiskStep.ENOUGH, 0, 0)
 
     @property
+    def min_free(self) -> int:
+        """Bytes that stay free."""
+        return self._kept[0]
+
+    @property
     def figures(self) -> DiskFigures:
         """What was measured last."""
         return self._figures

@@ -7,23 +7,30 @@
     wait     who finds no free segment waits for the keeper, PATIENCE seconds at most: Success comes later
 
 After a write or a flush that failed nothing is appended any more, and nobody who waited gets his Success
-(`mapdr.store.spool.trust`). The next start writes all files of unfreed segments anew (`replay`).
+(`mapdr.store.spool.trust`). The next start writes all files of unfreed segments anew (`replay`). Where
+somebody has removed the journal, or moved it away, no start will find it: files are flushed then, as without.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import shutil
 import threading
 import time
 from collections import deque
 from pathlib import Path
 
+from mapdr.kernel.durable import sync_file, sync_folder
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.privacy import system_says
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.journal.record import Image
-from mapdr.store.spool.journal.segment import ENDING, Checkpoint, Segment
+from mapdr.store.spool.journal.segment import ENDING, Checkpoint, Segment, is_whole
 from mapdr.store.spool.trust import DiskTrust
+
+log = logging.getLogger("mapdr.store")
 
 SEGMENT = 32 << 20
 """Bytes of a segment."""
@@ -39,23 +46,31 @@ class Journal:
     """Thread-safe. One process at a time may have the folder (`mapdr.store.spool.claim`)."""
 
     def __init__(
-        self, folder: Path, trust: DiskTrust | None = None, *, size: int = SEGMENT, most: int = MOST
+        self,
+        folder: Path,
+        trust: DiskTrust | None = None,
+        *,
+        size: int = SEGMENT,
+        most: int = MOST,
+        min_free: int = 0,
     ) -> None:
         """Open it, or make it; what it holds must have been replayed. Raises OSError.
 
         `trust` is that of the spool, which loses it by faults of the journal, and the journal by those of the
-        spool. `size`: bytes of each segment; `most`: how many there are at most, two or more.
+        spool. `size`: bytes of each segment; `most`: how many there are at most, two or more; `min_free`:
+        bytes of the disk that no segment is made from, nor from as many as one has beside them: the index
+        has to be written.
         """
         self.folder = folder
         self.trust = trust or DiskTrust()
-        self._size, self._most = size, most
+        self._size, self._most, self._left_free = size, most, min_free + size
         # One lock, and a condition for each of those who wait: an append wakes nobody who waits for a flush.
         self._lock = threading.Lock()
         self._flush_ended = threading.Condition(self._lock)
         self._room_made = threading.Condition(self._lock)
         self._work_came = threading.Condition(self._lock)  # for the keeper
         self._flushing = False
-        self._closed = self._over = False
+        self._closed = self._over = self._gone = False
         make_folder(folder, "power-loss", within=folder.parents[1])
         self._checkpoint = Checkpoint(folder)
         self._appended = self._flushed = self._checkpoint.sequence
@@ -69,7 +84,7 @@ class Journal:
             self._free[0].begin(self._appended + 1)
         except BaseException:
             for segment in self._free:
-                segment.close()
+                segment.give_up()
             self._checkpoint.close()
             raise
         self._current = self._free.popleft()
@@ -92,18 +107,11 @@ class Journal:
         default. Raises Refused(0xA700) when that cannot be.
         """
         with self._lock:
-            self._make_way(image.length, PATIENCE if patience is None else patience)
-            sequence = self._appended + 1
-            try:
-                self._current.append(sequence, image)
-            except OSError as error:
-                self._fail(error)
-                self.trust.check()
-            self._appended = sequence
-            self._waiting.append((sequence, path))
-            if len(self._waiting) == 1:
-                self._work_came.notify()
-            self._flush_up_to(sequence)
+            if not self._gone:
+                self._append(path, image, PATIENCE if patience is None else patience)
+            if not self._gone:
+                return
+        self._flush_file(path)
 
     def wait_for_files(self, seconds: float | None = None) -> bool:
         """Whether there are files to be made safe; waits for the first, or until the end."""
@@ -181,8 +189,38 @@ class Journal:
                 segment.close()
             self._checkpoint.close()
 
+    def _append(self, path: Path, image: Image, patience: float) -> None:
+        """Append it and come back when it is flushed, or the journal is gone. The lock is held."""
+        self._make_way(image.length, patience)
+        sequence = self._appended + 1
+        try:
+            self._current.append(sequence, image)
+        except OSError as error:
+            self._fail(error)
+            self.trust.check()
+        self._appended = sequence
+        self._waiting.append((sequence, path))
+        if len(self._waiting) == 1:
+            self._work_came.notify()
+        self._flush_up_to(sequence)
+
+    def _flush_file(self, path: Path) -> None:
+        """Make an image's own file safe, as without a journal. Raises Refused."""
+        try:
+            sync_file(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            self.fail(error)
+        self.check()
+
     def _make(self) -> Segment:
-        made = Segment(self.folder / f"{self._made + 1:03}{ENDING}", self._size)
+        path = self.folder / f"{self._made + 1:03}{ENDING}"
+        if (
+            not is_whole(path, self._size)
+            and shutil.disk_usage(self.folder).free - self._size < self._left_free
+        ):
+            raise OSError(errno.ENOSPC, "the disk has no room for them")
+        made = Segment(path, self._size)
         self._made += 1
         return made
 
@@ -191,7 +229,7 @@ class Journal:
         until = time.monotonic() + patience
         while True:
             self.check()
-            if self._current.fits(length):
+            if self._gone or self._current.fits(length):
                 return
             if self._flushed < self._appended:
                 # Of the segment that is left: what comes later must not be flushed before it.
@@ -214,8 +252,9 @@ class Journal:
             self._work_came.notify()
 
     def _flush_up_to(self, sequence: int) -> None:
-        """Come back when all records up to this are safe. The lock is held, but not during a flush."""
-        while self._flushed < sequence:
+        """Come back when all records up to this are safe, or when the journal is gone. The lock is held, but
+        not during a flush."""
+        while self._flushed < sequence and not self._gone:
             self.trust.check()
             if self._over:
                 raise _ends()
@@ -224,9 +263,11 @@ class Journal:
                 continue
             self._flushing, upto, segment = True, self._appended, self._current
             failure: OSError | None = None
+            in_place = True
             self._lock.release()
             try:
                 segment.flush()
+                in_place = segment.is_in_place()
             except OSError as error:
                 failure = error
             finally:
@@ -235,8 +276,16 @@ class Journal:
                 self._flush_ended.notify_all()
             if failure is not None:
                 self._fail(failure)
+            elif not in_place:
+                self._is_gone()
             elif not self.trust.lost:
                 self._flushed = upto
+
+    def _is_gone(self) -> None:
+        """What is in it, no start will find: from now on each file is flushed. The lock is held."""
+        self._gone = True
+        log.error("the journal was removed, or moved away: images are flushed one by one until a restart")
+        self._wake_all()
 
     def _fail(self, error: OSError) -> None:
         self.trust.lose(f"the journal cannot be written ({system_says(error)})")

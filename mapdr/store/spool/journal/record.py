@@ -86,6 +86,22 @@ def read_segment_block(block: bytes) -> tuple[int, int] | None:
     return _read_two(block, _SEGMENT_MAGIC)
 
 
+def is_blank(block: bytes) -> bool:
+    """Whether it is the first block of a segment that was never used."""
+    return not any(block)
+
+
+def is_of_another_version(block: bytes) -> bool:
+    """Whether this is whole, the first block of a segment or one of a checkpoint, and not of this version.
+
+    For that, whatever a later version writes must begin with seven such letters and have its check here.
+    """
+    end = _TWO.size + _CHECK
+    known = block[:8] in (_SEGMENT_MAGIC, _CHECKPOINT_MAGIC)
+    ours = block[:7] in (_SEGMENT_MAGIC[:7], _CHECKPOINT_MAGIC[:7])
+    return ours and not known and block[:end] == _checked(block[: _TWO.size])
+
+
 def checkpoint_block(number: int, sequence: int) -> bytes:
     """A block that says that all files up to that of `sequence` are safe; `number` counts such blocks."""
     return _checked(_TWO.pack(_CHECKPOINT_MAGIC, number, sequence)).ljust(BLOCK, b"\0")
@@ -104,11 +120,11 @@ def head(key: int, sequence: int, image: Image) -> bytes:
 
 
 def records(read: Read, length: int) -> Iterator[Record]:
-    """The records of a segment of `length` bytes, in order, as far as their heads are whole.
+    """The records of a segment of `length` bytes, in order, whose heads are whole.
 
-    A head that is torn, or left from an earlier use, ends them: what was acknowledged stands before it, for
-    records are written in order and a flush takes all that was written before. Data sets are not read: see
-    `whole`.
+    A head that is torn, or left from an earlier use, is passed over. What was acknowledged stands before
+    one that is torn, for records are written in order and a flush takes all that was written before; but the
+    medium may have lost one that others follow. Data sets are not read: see `whole`.
     """
     found = read_segment_block(read(0, BLOCK))
     if found is None:
@@ -118,9 +134,10 @@ def records(read: Read, length: int) -> Iterator[Record]:
     while at + HEAD <= length:
         record = _record(read, key, sequence, at, length)
         if record is None:
-            return
+            at += BLOCK
+            continue
         yield record
-        at, sequence = record.end, sequence + 1
+        at, sequence = record.end, record.sequence + 1
 
 
 def whole(record: Record, read: Read) -> bool:
@@ -138,14 +155,15 @@ def data_set(record: Record, read: Read, piece: int = 1 << 20) -> Iterator[bytes
         yield read(start, min(piece, end - start))
 
 
-def _record(read: Read, key: int, sequence: int, at: int, length: int) -> Record | None:
+def _record(read: Read, key: int, least: int, at: int, length: int) -> Record | None:
+    """The record that begins at `at`, with the sequence number `least` or a later one."""
     start = read(at, HEAD)
     if len(start) < HEAD:
         return None
     magic, number, id_, offset, size, digest = _HEAD.unpack_from(start)
     at += HEAD
     # The lengths are not to be trusted before the check is, and it covers bytes that they measure.
-    if magic != _MAGIC or number != sequence or offset > min(_MOST_BEFORE, length - at):
+    if magic != _MAGIC or number < least or offset > min(_MOST_BEFORE, length - at):
         return None
     if size > length - at - offset:
         return None

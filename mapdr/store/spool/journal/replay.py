@@ -5,6 +5,9 @@
     2  the files and their names are flushed, many together
     3  the checkpoint says so: nothing is read a second time
 
+What the medium has lost of the journal is told, as far as later records show it, and the others are used. A
+segment that cannot be read, or does not begin as one, is set aside; one of another version ends the start.
+
 It may be interrupted at any point and run again, and runs before recovery, which knows nothing of it: a file
 whose row says that it may go is removed there, one that the index lacks is entered. A file that is there is
 written anew too: after a flush that failed, what is read of it may be all that is left of it.
@@ -14,8 +17,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mapdr.kernel.privacy import system_says
 from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.folder import JOURNAL, PART, SpoolFolder
 from mapdr.store.spool.ids import hour_of
@@ -36,49 +42,121 @@ def journal_folder(spool: SpoolFolder) -> Path:
 def replay(spool: SpoolFolder) -> int:
     """Write the files of a node's journal; how many. Who calls has the folder for himself.
 
-    Raises OSError: nothing is lost then, and it is to be run again.
+    Raises OSError: nothing is lost then, and it is to be run again. Raises ConfigurationError where the
+    journal is of another version.
     """
     folder = journal_folder(spool)
     if not folder.is_dir():
         return 0
-    done = segment.read_checkpoint(folder)
-    newest, written = done, 0
-    files = Files(folder)
-    try:
-        for path in segment.segments(folder):
-            last, count = _replay_segment(path, spool, done, files)
-            newest, written = max(newest, last), written + count
-    finally:
-        files.close()
-    if newest > done:
-        checkpoint = segment.Checkpoint(folder)
+    done = checkpoint = segment.read_checkpoint(folder)
+    looked = [_look(path, done) for path in segment.segments(folder)]
+    reach = max((each.reach for each in looked), default=done)
+    if reach < done:
+        # What a checkpoint names was appended before: this one belongs to other segments, of which these are
+        # an earlier copy. To write a file anew that is there is safe.
+        log.warning(
+            "the journal's checkpoint is later than its segments: all that these hold is written anew"
+        )
+        done, looked = 0, [_look(each.path, 0) for each in looked]
+    written = _write_all(looked, spool)
+    expected = max(reach - done, 0) if done == checkpoint else 0
+    if written < expected or any(each.damage for each in looked):
+        _tell(looked, expected - written)
+    if reach > checkpoint:
+        last = segment.Checkpoint(folder)
         try:
-            checkpoint.write(newest)
+            last.write(reach)
         finally:
-            checkpoint.close()
+            last.close()
+    for each in looked:
+        if each.damage:
+            _set_aside(each.path)
     return written
 
 
-def _replay_segment(path: Path, spool: SpoolFolder, done: int, files: Files) -> tuple[int, int]:
-    """The sequence number of a segment's last record, and how many files were written."""
-    last = count = 0
-    waiting: list[Path] = []
-    with segment.reading(path) as (read, length):
+@dataclass(slots=True)
+class _Looked:
+    """What a segment holds: `records` behind the checkpoint, `reach` the last sequence number that it knows
+    of, `damage` what is wrong with it, in words."""
+
+    path: Path
+    records: list[record.Record] = field(default_factory=list)
+    reach: int = 0
+    damage: str = ""
+
+    def unreadable(self) -> None:
+        """The medium does not give something of it."""
+        self.damage = "it cannot be read wholly"
+
+
+def _look(path: Path, done: int) -> _Looked:
+    """Read a segment's heads. Raises OSError, ConfigurationError."""
+    looked = _Looked(path)
+
+    with segment.reading(path, looked.unreadable) as (read, length):
+        block = read(0, record.BLOCK)
+        segment.refuse_another_version(block, path.parent)
+        begun = record.read_segment_block(block)
+        if begun is not None:
+            looked.reach = begun[1] - 1
+        elif not record.is_blank(block):
+            looked.damage = "its first block is not whole"
         for each in record.records(read, length):
-            last = each.sequence
-            if last <= done:
-                continue
-            if not record.whole(each, read):  # never acknowledged, or the medium has lost it
+            looked.reach = each.sequence
+            if each.sequence > done:
+                looked.records.append(each)
+    return looked
+
+
+def _write_all(looked: Sequence[_Looked], spool: SpoolFolder) -> int:
+    """Write the files of all records that are whole, and flush them; how many. Raises OSError."""
+    files = Files(journal_folder(spool))
+    written = 0
+    try:
+        for each in looked:
+            for start in range(0, len(each.records), _TOGETHER):
+                paths = _write_some(each, each.records[start : start + _TOGETHER], spool)
+                files.flush(paths)
+                written += len(paths)
+    finally:
+        files.close()
+    return written
+
+
+def _write_some(looked: _Looked, some: Sequence[record.Record], spool: SpoolFolder) -> list[Path]:
+    """Write the files of these records, not flushed; where they are. Raises OSError."""
+    written = []
+    with segment.reading(looked.path, looked.unreadable) as (read, _):
+        for each in some:
+            if record.whole(each, read):
+                written.append(_write(each, read, spool))
+            else:  # never acknowledged, or the medium has lost it
                 log.warning("%s: its record in the journal is not whole", each.id)
-                continue
-            waiting.append(_write(each, read, spool))
-            count += 1
-            if len(waiting) == _TOGETHER:
-                files.flush(waiting)
-                waiting.clear()
-    if waiting:
-        files.flush(waiting)
-    return last, count
+    return written
+
+
+def _tell(looked: Sequence[_Looked], missing: int) -> None:
+    """Say what is not whole, and have written what the system's cache may still hold of it."""
+    for each in looked:
+        if each.damage:
+            log.error("the journal's %s is damaged: %s", each.path.name, each.damage)
+    if missing > 0:
+        log.warning(
+            "%d of the images that came last are not whole in the journal: what was being received when the "
+            "node ended, or what the medium has lost; their files in the spool are all that is left of them",
+            missing,
+        )
+    if hasattr(os, "sync"):
+        os.sync()
+
+
+def _set_aside(path: Path) -> None:
+    try:
+        aside = segment.set_aside(path)
+    except OSError as error:
+        log.error("%s: could not be set aside (%s)", path.name, system_says(error))
+    else:
+        log.error("%s is kept as %s, and another one is made", path.name, aside.name)
 
 
 def _write(each: record.Record, read: record.Read, spool: SpoolFolder) -> Path:

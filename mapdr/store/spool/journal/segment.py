@@ -1,6 +1,7 @@
 """The journal's files: segments of a fixed size, zeroed before use, and the checkpoint.
 
     spool/<node>/journal/<number>.segment     records (`record`)
+    spool/<node>/journal/<number>.damaged     a segment that could not be read wholly, out of use
     spool/<node>/journal/checkpoint           two blocks, written in turn: up to which record files are safe
 
 A flush of a file whose bytes were all written before changes no metadata, so the file system's own journal is
@@ -9,14 +10,17 @@ not written for it. Nothing here knows what an image is.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mapdr.kernel.durable import flush_to_medium, sync_folder
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.store.spool.folder import DAMAGED
 from mapdr.store.spool.journal import record
 
 ENDING = ".segment"
@@ -37,27 +41,34 @@ else:
         os.fdatasync(file)
 
 
+def is_whole(path: Path, size: int) -> bool:
+    """Whether there is a segment of this size. Raises OSError."""
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
 class Segment:
     """One segment, open for writing. Not thread-safe, but for `flush`."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """Open it, or make it: zeros are written, not only reserved, and flushed. Raises OSError."""
+        """Open it, or make it: zeros are written, not only reserved, and flushed. Raises OSError, and then
+        leaves no part of one."""
         self.size = size
         self.last = 0
         """The sequence number of its last record."""
+        self._path = path
         self._key = 0
         self._at = record.BLOCK
-        try:
-            whole = path.stat().st_size == size
-        except FileNotFoundError:
-            whole = False
+        self._made = not is_whole(path, size)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
         try:
-            if not whole:
+            if self._made:
                 _fill(self._file, size)
                 sync_folder(path.parent)
         except BaseException:
-            os.close(self._file)
+            self.give_up()
             raise
 
     def begin(self, first: int) -> None:
@@ -79,9 +90,22 @@ class Segment:
         """Make safe what was written before. Raises OSError: then none of it is, whatever comes later."""
         flush_data(self._file)
 
+    def is_in_place(self) -> bool:
+        """Whether it still is where the next start looks for it: a person may have removed or moved it."""
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close it. Once."""
         os.close(self._file)
+
+    def give_up(self) -> None:
+        """Close it instead, and remove it if it was made here: the room is needed. Raises OSError."""
+        self.close()
+        if self._made:
+            self._path.unlink(missing_ok=True)
 
     def _write(self, at: int, parts: Sequence[record.Buffer]) -> None:
         _write_at(self._file, at, parts)
@@ -118,11 +142,24 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> int:
-    """The sequence number that a checkpoint says, 0 where there is none that is whole. Raises OSError."""
+    """The sequence number that a checkpoint says, 0 where there is none that is whole. Raises OSError,
+    ConfigurationError."""
     try:
-        return _newest((folder / _CHECKPOINT).read_bytes())[1]
+        both = (folder / _CHECKPOINT).read_bytes()
     except FileNotFoundError:
         return 0
+    refuse_another_version(both[: record.BLOCK], folder)
+    refuse_another_version(both[record.BLOCK :], folder)
+    return _newest(both)[1]
+
+
+def refuse_another_version(block: bytes, folder: Path) -> None:
+    """Raise ConfigurationError where a block of a journal was written by a version that writes otherwise."""
+    if record.is_of_another_version(block):
+        raise ConfigurationError(
+            f"{folder}: this journal is of another version of MAPDR, and may hold images that are nowhere "
+            "else yet: start that version on this data folder and stop it, then this one"
+        )
 
 
 def segments(folder: Path) -> list[Path]:
@@ -131,19 +168,38 @@ def segments(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[tuple[record.Read, int]]:
-    """How to read a segment, and its length. Raises OSError."""
+def reading(path: Path, on_fault: Callable[[], object] = lambda: None) -> Iterator[tuple[record.Read, int]]:
+    """How to read a segment, and its length. Raises OSError.
+
+    What the medium does not give (EIO) is read as zeros, and `on_fault` is called: the records there are not
+    whole then, and all others can be had.
+    """
     with path.open("rb", buffering=0) as file:
 
         def read(at: int, count: int) -> bytes:
             file.seek(at)
             pieces = []
-            while count and (piece := file.read(count)):
-                pieces.append(piece)
-                count -= len(piece)
+            try:
+                while count and (piece := file.read(count)):
+                    pieces.append(piece)
+                    count -= len(piece)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                on_fault()
+                pieces.append(bytes(count))
             return b"".join(pieces)
 
         yield read, os.fstat(file.fileno()).st_size
+
+
+def set_aside(path: Path) -> Path:
+    """Take a segment out of use; where it is then, in the place of one that was set aside before. Raises
+    OSError."""
+    aside = path.with_suffix(DAMAGED)
+    os.replace(path, aside)
+    sync_folder(path.parent)
+    return aside
 
 
 def _newest(both: bytes) -> tuple[int, int]:

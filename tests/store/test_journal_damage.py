@@ -1,0 +1,217 @@
+"""A journal that a medium, another version or a person has changed: what is whole is used, the rest told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xxhash
+
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.store.spool.journal import journal, record, segment
+from mapdr.store.spool.journal.record import BLOCK
+from mapdr.store.spool.journal.replay import replay
+from store.test_journal import World, held
+
+IMAGES = 6
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Some images that were acknowledged, of which the power failure has left no file."""
+    made = World(tmp_path)
+    for number in range(IMAGES):
+        made.push(f"1.2.{number}")
+    made.close()
+    for path in tmp_path.rglob("*.dcm"):
+        path.unlink()
+    return made
+
+
+def first(world: World) -> Path:
+    return segment.segments(world.journal.folder)[0]
+
+
+def change(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def without(world: World, *numbers: int) -> dict[str, bytes]:
+    """What was answered, but for these, counted from 0."""
+    gone = [id_ for number, id_ in enumerate(world.answered) if number in numbers]
+    return {id_: data for id_, data in world.answered.items() if id_ not in gone}
+
+
+def test_a_damaged_head_costs_its_own_image_alone_and_is_told(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    change(first(world), 3 * BLOCK + 10, b"\xff")
+    assert replay(world.spool) == IMAGES - 1
+    assert held(world.path) == without(world, 2)
+    assert "1 of the images that came last are not whole in the journal" in caplog.text
+    assert replay(world.spool) == 0
+
+
+def test_what_the_medium_does_not_give_costs_its_own_image_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The start goes on, and the segment is not used again."""
+    real = Path.open
+
+    class Bad:
+        """A file of which one block cannot be read."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+            self.seek, self.fileno = file.seek, file.fileno
+
+        def read(self, count: int) -> bytes:
+            at = self._file.tell()
+            if at < 4 * BLOCK and at + count > 3 * BLOCK:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            data: bytes = self._file.read(count)
+            return data
+
+    @contextmanager
+    def opened(path: Path, *args: Any, **options: Any) -> Iterator[Any]:
+        with real(path, *args, **options) as file:
+            yield Bad(file) if path.suffix == segment.ENDING else file
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert replay(world.spool) == IMAGES - 1
+    monkeypatch.undo()
+    assert held(world.path) == without(world, 2)
+    assert "it cannot be read wholly" in caplog.text
+    assert [path.name for path in world.journal.folder.glob("*.damaged")] == ["001.damaged"]
+    again = World(world.path)
+    again.push("9.9")
+    again.close()
+    assert replay(world.spool) == 1
+
+
+def test_a_segment_that_does_not_begin_as_one_is_set_aside(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its key is gone, so none of its records can be told from what a peer has sent: a person may look."""
+    path = first(world)
+    before = path.read_bytes()
+    change(path, 9, b"\xff\xfe")
+    assert replay(world.spool) == 0
+    assert "001.segment is damaged: its first block is not whole" in caplog.text
+    assert path.with_suffix(".damaged").read_bytes()[BLOCK:] == before[BLOCK:]
+    again = World(world.path)
+    again.push("9.9")
+    again.close()
+    assert replay(world.spool) == 1
+
+
+def another_version(block: bytes) -> bytes:
+    start = block[:7] + b"2" + block[8:24]
+    return start + xxhash.xxh3_128_digest(start)
+
+
+@pytest.mark.parametrize("name", ["001.segment", "checkpoint"])
+def test_what_another_version_wrote_is_not_written_over(world: World, name: str) -> None:
+    path = world.journal.folder / name
+    if name == "checkpoint":
+        path.write_bytes(record.checkpoint_block(1, 2) * 2)
+    change(path, 0, another_version(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="another version of MAPDR"):
+        replay(world.spool)
+    assert path.read_bytes() == before
+
+
+def cut_checkpoint(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def later_checkpoint(path: Path) -> None:
+    path.write_bytes(record.checkpoint_block(1, 10**6) * 2)
+
+
+@pytest.mark.parametrize("damage", [cut_checkpoint, later_checkpoint, Path.unlink])
+def test_with_a_checkpoint_that_is_not_of_its_segments_all_is_written_anew(
+    world: World, damage: Callable[[Path], object]
+) -> None:
+    """A copy of a folder whose node was at work may hold such a pair."""
+    damage(world.journal.folder / "checkpoint")
+    assert replay(world.spool) == IMAGES
+    assert held(world.path) == world.answered
+    again = World(world.path)
+    id_ = again.push("9.9")
+    again.close()
+    world.spool.path(id_).unlink()
+    assert replay(world.spool) == 1
+    assert held(world.path) == world.answered | again.answered
+
+
+def test_a_segment_that_is_gone_is_told_by_those_that_are_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = World(tmp_path)
+    for number in range(IMAGES):
+        made.push(f"1.2.{number}", pixels=12_000)
+    made.close()
+    assert made.journal._full
+    first(made).unlink()
+    assert 0 < replay(made.spool) < IMAGES
+    assert "of the images that came last are not whole in the journal" in caplog.text
+    assert held(tmp_path) == made.answered
+
+
+def moved(folder: Path) -> None:
+    folder.rename(folder.with_name("away"))
+
+
+def removed(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("goes", [moved, removed])
+def test_without_its_folder_files_are_flushed_before_success(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    goes: Callable[[Path], None],
+) -> None:
+    """What is written to a segment that no start finds is not safe by that."""
+    world = World(tmp_path)
+    before = world.push("1.2.1")
+    goes(world.journal.folder)
+    flushed: list[Path] = []
+    monkeypatch.setattr(journal, "sync_file", flushed.append)
+    monkeypatch.setattr(journal, "sync_folder", flushed.append)
+    for uid in ("1.2.2", "1.2.3"):
+        path = world.spool.path(world.push(uid))
+        assert flushed == [path, path.parent]
+        flushed.clear()
+    assert caplog.text.count("the journal was removed, or moved away") == 1
+    _, waiting = world.journal.files()
+    assert world.spool.path(before) in waiting
+    world.keeper.keep()
+    assert world.journal.files()[1] == []
+    world.close()
+
+
+def test_a_file_that_cannot_be_flushed_without_the_journal_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    world = World(tmp_path)
+    removed(world.journal.folder)
+    monkeypatch.setattr(journal, "sync_file", fails)
+    world.try_to_push("1.2.3")
+    assert world.refused == ["1.2.3"]
+    assert world.journal.trust.lost
+    world.close()
