@@ -189,6 +189,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/deliver/send/breaker": ("tests/deliver/test_breaker.py",),
     "mapdr/deliver/supervise": ("tests/deliver/test_deliverer.py", "tests/deliver/test_batches.py"),
     "mapdr/store/queue/ingest": (
+        "tests/store/test_ingest.py",
         "tests/store/test_repeats.py",
         "tests/store/test_assumed_sets.py",
         "tests/store/test_arrivals.py",
@@ -211,7 +212,11 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/store/queue/rerouted": ("tests/store/test_reroute.py",),
     "mapdr/store/queue/reroute": ("tests/store/test_reroute.py", "tests/store/test_jobs.py"),
-    "mapdr/store/queue/listing": ("tests/store/test_actions.py", "tests/store/test_ledger.py"),
+    "mapdr/store/queue/listing": (
+        "tests/store/test_listing.py",
+        "tests/store/test_actions.py",
+        "tests/store/test_ledger.py",
+    ),
     "mapdr/store/spool/claim": ("tests/store/test_claim.py",),
     "mapdr/store/spool/room": ("tests/store/test_room.py",),
     "mapdr/store/spool/filemeta": ("tests/store/test_filemeta.py", "tests/store/test_spool.py"),
