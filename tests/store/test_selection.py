@@ -47,43 +47,44 @@ def of_deliveries(store: Store, wanted: Selection) -> str:
     return "".join(row.sop_instance_uid[-1] for row in store.listing.select(wanted))
 
 
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (Selection(), "6543210"),
-        (Selection(limit=2), "65"),
-        (Selection(study_date_from="20260202"), "6532"),
-        (Selection(study_date_to="20260202"), "3210"),
-        (Selection(study_date_from="20260202", study_date_to="20260202"), "32"),
-        (Selection(study_date_to="99999999"), "653210"),  # a study without a date is none of a period
-        (Selection(study_date_from="00000000"), "653210"),
-        (Selection(modality="MR"), "1"),
-        (Selection(study_instance_uid="7"), "32"),
-        (Selection(sop_instance_uid="1.2.4"), "4"),
-        (Selection(patient_id="P2"), "532"),
-        (Selection(accession_number="ACC2"), "4"),
-        (Selection(patient_id="P2", accession_number="ACC2"), ""),
-        (Selection(since=NOON + 4), "654"),
-        (Selection(until=NOON + 2), "10"),
-        (Selection(since=NOON + 1, until=NOON + 3), "21"),
-        (Selection(peer=SOURCE.calling_ae), "65410"),
-        (Selection(peer="certificate:CT3"), "2"),
-        (Selection(peer="inbox"), "3"),
-        (Selection(peer=SOURCE.receiver), ""),  # who has a title is not known by the receiver's name
-        (Selection(instances=[IDS[0], IDS[5]]), "50"),
-        (Selection(instances=[IDS[0], "0" * 32]), "0"),
-        (Selection(listed=["8.2", "6", "1.2.5", "nobody"]), "541"),
-        (Selection(listed=["ACC2", "8"], listed_as="accession_number"), "4"),
-        (Selection(listed=["8.1", "8"], listed_as="series_instance_uid"), "0"),
-        (Selection(listed=["8"], limit=1), "1"),
-    ],
+OF_IMAGES = (
+    (Selection(), "6543210"),
+    (Selection(limit=2), "65"),
+    (Selection(study_date_from="20260202"), "6532"),
+    (Selection(study_date_to="20260202"), "3210"),
+    (Selection(study_date_from="20260202", study_date_to="20260202"), "32"),
+    (Selection(study_date_to="99999999"), "653210"),  # a study without a date is none of a period
+    (Selection(study_date_from="00000000"), "653210"),
+    (Selection(modality="MR"), "1"),
+    (Selection(study_instance_uid="7"), "32"),
+    (Selection(sop_instance_uid="1.2.4"), "4"),
+    (Selection(patient_id="P2"), "532"),
+    (Selection(accession_number="ACC2"), "4"),
+    (Selection(patient_id="P2", accession_number="ACC2"), ""),
+    (Selection(since=NOON + 4), "654"),
+    (Selection(until=NOON + 2), "10"),
+    (Selection(since=NOON + 1, until=NOON + 3), "21"),
+    (Selection(peer=SOURCE.calling_ae), "65410"),
+    (Selection(peer="certificate:CT3"), "2"),
+    (Selection(peer="inbox"), "3"),
+    (Selection(peer=SOURCE.receiver), ""),  # who has a title is not known by the receiver's name
+    (Selection(instances=[IDS[0], IDS[5]]), "50"),
+    (Selection(instances=[IDS[0], "0" * 32]), "0"),
+    (Selection(listed=["8.2", "6", "1.2.5", "nobody"]), "541"),
+    (Selection(listed=["ACC2", "8"], listed_as="accession_number"), "4"),
+    (Selection(listed=["8.1", "8"], listed_as="series_instance_uid"), "0"),
+    (Selection(listed=["8"], limit=1), "1"),
 )
-def test_conditions_of_images(store: Store, wanted: Selection, expected: str) -> None:
-    assert chosen(store, wanted) == expected
-    all_promised = replace(wanted, limit=None)
-    assert of_deliveries(store, all_promised) == chosen(store, all_promised).replace("6", "")
-    assert not wanted.of_deliveries
-    assert wanted.of_everything == (wanted == Selection())
+"""Selections by what images are, and the last digits of those that they choose, the newest first."""
+
+
+def test_conditions_of_images(store: Store) -> None:
+    for wanted, expected in OF_IMAGES:
+        assert chosen(store, wanted) == expected, wanted
+        all_promised = replace(wanted, limit=None)
+        assert of_deliveries(store, all_promised) == chosen(store, all_promised).replace("6", ""), wanted
+        assert not wanted.of_deliveries, wanted
+        assert wanted.of_everything == (wanted == Selection()), wanted
 
 
 def test_conditions_of_deliveries(store: Store) -> None:
