@@ -195,6 +195,12 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/store/test_arrivals.py",
         "tests/store/test_priority.py",
     ),
+    "mapdr/store/queue/ledger": (
+        "tests/store/test_leasing.py",
+        "tests/store/test_ledger.py",
+        "tests/store/test_priority.py",
+        "tests/store/test_last_given.py",
+    ),
     "mapdr/store/queue/comparison": ("tests/store/test_repeats.py",),
     "mapdr/store/queue/repeats": ("tests/store/test_last_given.py", "tests/store/test_repeats.py"),
     "mapdr/store/queue/settle": (
@@ -244,7 +250,11 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/study_events": ("tests/store/test_study_events.py",),
     "mapdr/store/clock": ("tests/store/test_clock.py",),
     "mapdr/store/unrouted": ("tests/store/test_unrouted.py",),
-    "mapdr/store/index/database": ("tests/store/test_database.py", "tests/store/test_locks.py"),
+    "mapdr/store/index/database": (
+        "tests/store/test_transactions.py",
+        "tests/store/test_database.py",
+        "tests/store/test_locks.py",
+    ),
     "mapdr/store/index/counters": (
         "tests/store/test_tallies.py",
         "tests/store/test_counts.py",
@@ -271,7 +281,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/index/copying": ("tests/store/test_copying.py", "tests/store/test_moving.py"),
     "mapdr/store/index/moving": ("tests/store/test_moving.py",),
     "mapdr/store/index/migrations": ("tests/store/test_moving.py", "tests/store/test_database.py"),
-    "mapdr/store/index/engines": ("tests/store/test_database.py",),
+    "mapdr/store/index/engines": ("tests/store/test_transactions.py", "tests/store/test_database.py"),
     "mapdr/store/index/figures": ("tests/store/test_tallies.py", "tests/store/test_figures.py"),
     "mapdr/store/index": (
         "tests/store/test_index_parts.py",
