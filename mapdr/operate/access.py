@@ -242,8 +242,7 @@ class Access:
 
     def last_beat(self) -> Heartbeat | None:
         """The node's last sign of life, however old; None if it never gave one."""
-        beats = self.store.commands.heartbeats() if self.store is not None else []
-        return next((beat for beat in beats if beat.node == self.plan.node.name), None)
+        return self.store.commands.last_beat() if self.store is not None else None
 
     def named(self) -> AbstractContextManager[None]:
         """Within it, the database's own errors are raised as a MapdrError that says what is wrong."""

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from mapdr.store import Store
+from mapdr.store.index.commands import Heartbeat
 from store.conftest import Opener
 
 
@@ -35,6 +36,59 @@ def test_a_node_shows_that_it_lives(opener: Opener) -> None:
     assert beats[0].counters == {"received": 5, "deep": {"a": [1]}}
     assert beats[0].process == os.getpid()
     assert beats[0].started_at <= beats[0].at
+
+
+def test_a_nodes_own_sign_is_read_without_those_of_others(opener: Opener) -> None:
+    north, south = (opener(node=name, start=False) for name in ("north", "south"))
+    assert south.commands.last_beat() is None
+    for node in (north, south):
+        node.commands.beat({"of": node.commands is south.commands})
+    with south.database.write() as connection:
+        connection.exec_driver_sql("UPDATE heartbeat SET counters = '{' WHERE node = 'north'")
+    last = south.commands.last_beat()
+    assert last is not None
+    assert (last.node, last.counters) == ("south", {"of": True})
+
+
+def test_until_when_a_process_may_have_lived() -> None:
+    for counters, until in (
+        ({}, 50.0),
+        ({"rests": None}, 50.0),
+        ({"rests": 300.0}, 350.0),
+        ({"rests": 300.0, "state": "running"}, 350.0),
+        ({"rests": 300.0, "state": "stopped"}, 50.0),
+    ):
+        assert Heartbeat("n", 50.0, 1.0, 7, counters).lived_until == until
+
+
+def test_a_clock_that_was_set_moves_the_start(store: Store) -> None:
+    store.commands.beat({})
+    (before,) = store.commands.heartbeats()
+    store.commands.moved(-1000.0)
+    store.commands.beat({})
+    (after,) = store.commands.heartbeats()
+    assert before.started_at - after.started_at == pytest.approx(1000.0)
+
+
+def test_an_order_is_withdrawn_while_nobody_has_taken_it(store: Store) -> None:
+    """Taken back it reaches nobody, and says so; taken, it stands, and another one is not touched."""
+    commands = store.commands
+    early, other, late = (commands.give(name) for name in ("early", "other", "late"))
+    assert commands.withdraw(early)
+    assert not commands.withdraw(early)
+    order = commands.get(early)
+    assert order.result == {"ok": False, "problems": ["it was withdrawn"]}
+    assert order.taken_at == order.done_at is not None
+    taken = commands.take()
+    assert [(each.id, each.name) for each in taken] == [(other, "other"), (late, "late")]
+    assert not commands.withdraw(late)
+    for each in taken:
+        told = commands.get(each.id)
+        assert (told.taken_at, told.done_at, told.result) == (each.taken_at, None, None)
+    commands.done(late, {"rows": 1})
+    assert commands.get(late).result == {"rows": 1}
+    assert commands.get(other).result is None
+    assert commands.take() == []
 
 
 def test_a_newer_index_is_refused_with_a_cure(store: Store, opener: Opener) -> None:

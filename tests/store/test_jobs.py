@@ -73,6 +73,13 @@ def test_an_image_that_another_process_did_meanwhile_is_left_out(store: Store) -
     assert set(promises(store).values()) == {1}
 
 
+def test_a_job_over_no_image_has_nothing_left(store: Store) -> None:
+    job = store.jobs.begin("none", "as asked", "mona", [])
+    assert (job.images, list(job.left)) == (0, [])
+    assert store.jobs.find("none") == job
+    assert store.jobs.find("nobody") is None
+
+
 def test_an_image_is_marked_only_with_its_promise(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = store.rerouting.choose(ALL)
     job = store.jobs.begin("move", "", "mona", keys)

@@ -6,9 +6,12 @@ import time
 from collections import Counter
 
 import pytest
+from sqlalchemy import select
 
 from mapdr.kernel.item import Header, Routing, Source
 from mapdr.store import Selection, Settlement, Store
+from mapdr.store.index import schema
+from mapdr.store.queue.rerouted import ImageRerouted, Rerouted
 from mapdr.store.spool.headers import MODALITY
 from store.conftest import Opener
 from store.world import To, push
@@ -104,7 +107,8 @@ def test_rows_of_a_purged_image_are_not_promised(store: Store) -> None:
         assert store.retention.purge(time.time() + 100, 1).images == 1
         return Routing((("c", "r0"),))
 
-    assert store.rerouting.reroute(Selection(), route_while_purging, frozenset()).deliveries == 0
+    done = store.rerouting.reroute(Selection(), route_while_purging, frozenset())
+    assert (done.deliveries, done.images, done.missing) == (0, 0, 1)
 
 
 def test_what_is_parked_is_promised_by_todays_rules_and_its_old_row_ends(mixed: Store) -> None:
@@ -276,4 +280,121 @@ def test_a_destination_of_which_all_was_dismissed_is_told(mixed: Store) -> None:
     assert mixed.actions.dismiss(Selection(destination="a")) == 6
     for study in mixed.overview.studies(Selection()):
         (one,) = study.destinations["a"]
-        assert (one.state, one.reason, one.images) == ("dismissed", "", 2)
+        assert (one.state, one.reason, one.images, one.again) == ("dismissed", "", 2, False)
+
+
+def due(store: Store) -> set[str]:
+    """The destinations at which a study is to be judged anew; "" is the study itself."""
+    with store.database.read() as connection:
+        rows = connection.execute(select(schema.progress).where(schema.progress.c.due == 1)).all()
+    return {store.strings.text(row.destination) for row in rows}
+
+
+def forget_due(store: Store) -> None:
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE progress SET due = 0")
+
+
+def test_a_dry_run_tells_what_would_be_and_writes_nothing(
+    mixed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(mixed, "a", "delivered", 1)
+    keys = mixed.rerouting.choose(Selection())
+    job = mixed.jobs.begin("move", "", "mona", keys)
+    route = To("a", "new", recipe="r7").route
+
+    def steps(write: bool) -> list[tuple[Rerouted, list[ImageRerouted]]]:
+        made = mixed.rerouting.steps(
+            keys, Selection(), route, NOTHING, write=write, job=job.number, portion=4
+        )
+        return [(done, list(images)) for done, images in made]
+
+    before = mixed.listing.select(Selection())
+
+    def refuse() -> None:
+        raise AssertionError("a dry run must not write")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mixed.database, "write", refuse)
+        told = steps(False)
+    assert mixed.listing.select(Selection()) == before
+    assert (mixed.strings.find("new"), mixed.recipes.find("r7")) == (None, None)
+    left = mixed.jobs.find("move")
+    assert left is not None
+    assert len(left.left) == 6
+    assert steps(True) == told, "and it is what is done then"
+
+
+def test_what_was_promised_is_told_of_each_image_and_by_destination(opener: Opener) -> None:
+    store = opener(router=To("a"))
+    for number in range(3):
+        push(store, f"1.{number}", study=f"9.{number}", pixels=100 * (number + 1))
+    assert store.writer.flush()
+    sizes = {row.sop_instance_uid: row.bytes for row in store.overview.images(Selection())}
+    settle(store, "a", "delivered", 1)
+    keys = store.rerouting.choose(Selection())
+    route = To("a", "b").route
+    steps = list(store.rerouting.steps(keys, Selection(), route, NOTHING, portion=2))
+    assert [len(images) for _, images in steps] == [2, 1]
+    images = {one.sop_instance_uid: one for _, images in steps for one in images}
+    assert {uid: (list(one.to), one.size, one.state) for uid, one in images.items()} == {
+        "1.0": (["a", "b"], sizes["1.0"], "promised"),
+        "1.1": (["b"], sizes["1.1"], "promised"),
+        "1.2": (["b"], sizes["1.2"], "promised"),
+    }
+    assert [one.study_instance_uid for one in images.values()] == ["9.0", "9.1", "9.2"]
+    done = steps[0][0] + steps[1][0]
+    assert done == Rerouted(
+        images=3,
+        deliveries=4,
+        to={"a": 1, "b": 3},
+        bytes_to={"a": sizes["1.0"], "b": sum(sizes.values())},
+        again=1,
+    )
+    (_, standing), _ = store.rerouting.steps(keys, Selection(), route, NOTHING, portion=2)
+    assert {(one.state, *one.to) for one in standing} == {("standing",)}
+
+
+def test_studies_are_judged_anew_where_something_was_promised_or_ended(mixed: Store) -> None:
+    forget_due(mixed)
+    mixed.rerouting.reroute(Selection(), To("a", "b").route, NOTHING)
+    assert due(mixed) == set(), "all of it stands"
+    mixed.rerouting.reroute(Selection(), To("a", "c").route, NOTHING)
+    assert due(mixed) == {"c"}
+    forget_due(mixed)
+    mixed.rerouting.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
+    assert due(mixed) == {"a"}
+
+
+def test_what_is_under_way_by_the_same_recipe_ends_what_is_parked_beside_it(opener: Opener) -> None:
+    """What stands is not promised twice; one by an earlier recipe ends, and its study is judged anew."""
+    store = opener(router=To("a"))
+    push(store, "1.1")
+    assert store.writer.flush()
+    settle(store, "a", "parked")
+    new = store.recipes.number("r1")
+    with store.database.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO delivery (instance, study, destination, batch, priority, recipe, state, not_before)"
+            f" SELECT instance, study, destination, 1, 1, {new}, 0, 0 FROM delivery"
+        )
+    forget_due(store)
+    done = store.rerouting.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
+    assert (done.deliveries, done.superseded, done.again) == (0, 1, 0)
+    assert due(store) == {"a"}
+    assert states(store, "a") == {"pending": 1}
+
+
+def test_what_is_promised_anew_is_unrouted_no_more(opener: Opener) -> None:
+    store = opener(router=To())
+    push(store, "1.1")
+    push(store, "1.2", modality="MR")
+    assert store.writer.flush()
+    done = store.rerouting.reroute(Selection(), by_modality, frozenset({MODALITY}))
+    assert (done.deliveries, done.unrouted, store.counts.unrouted()) == (1, 1, 1)
+
+
+def test_which_images_are_chosen_is_told_by_value(mixed: Store) -> None:
+    chosen = mixed.rerouting.choose(Selection(study_instance_uid="9.1"))
+    assert chosen == sorted(chosen)
+    assert [mixed.instances.get(key.hex()).sop_instance_uid for key in chosen] == ["1.1", "1.4"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, literal_column, or_, select, update
+from sqlalchemy import Row, insert, literal_column, or_, select, update
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
@@ -82,15 +82,16 @@ class Commands:
 
     def last_beat(self) -> Heartbeat | None:
         """This node's last sign of life; None if it never gave one."""
-        return next((beat for beat in self.heartbeats() if beat.node == self._node), None)
+        query = select(_heartbeat).where(_heartbeat.c.node == self._node)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _beat(row)
 
     def heartbeats(self) -> list[Heartbeat]:
         """Every node's last sign of life."""
         with self._database.read() as connection:
             rows = connection.execute(select(_heartbeat).order_by(_heartbeat.c.node)).all()
-        return [
-            Heartbeat(row.node, row.at, row.started_at, row.process, json.loads(row.counters)) for row in rows
-        ]
+        return [_beat(row) for row in rows]
 
     def give(self, name: str, arguments: Mapping[str, Any] | None = None, *, node: str = "") -> int:
         """Order something of a node (of any node, if none is named); the order's id."""
@@ -140,3 +141,7 @@ class Commands:
         arguments = json.loads(row.arguments)
         times = (row.given_at, row.taken_at, row.done_at)
         return Command(row.id, row.node, row.name, arguments, *times, result)
+
+
+def _beat(row: Row[Any]) -> Heartbeat:
+    return Heartbeat(row.node, row.at, row.started_at, row.process, json.loads(row.counters))
