@@ -220,7 +220,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/store/test_filemeta.py",
         "tests/store/test_assumed_sets.py",
     ),
-    "mapdr/store/spool/runs": ("tests/receive/test_runs.py", "tests/receive/test_runs_journal.py"),
+    "mapdr/store/spool/runs": ("tests/store/test_lanes.py", "tests/receive/test_runs_journal.py"),
     "mapdr/store/spool/journal": (
         "tests/store/test_journal_flushes.py",
         "tests/store/test_journal.py",

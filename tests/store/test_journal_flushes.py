@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mapdr.kernel.errors import Refused
+from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.journal import journal as journal_module
 from mapdr.store.spool.journal import keeper as keeper_module
 from mapdr.store.spool.journal import record, segment
@@ -186,6 +187,11 @@ def test_a_record_that_the_medium_has_lost_keeps_none_behind_it(tmp_path: Path) 
         world.spool.path(id_).unlink()
     assert replay_module.replay(world.spool) == 2
     assert set(held(tmp_path)) == {ids[0], ids[2]}
+
+
+def test_where_there_is_no_journal_nothing_is_written(tmp_path: Path) -> None:
+    assert replay_module.replay(SpoolFolder(tmp_path, "node")) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_hour_that_is_gone_is_made_again(tmp_path: Path) -> None:
