@@ -213,6 +213,9 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/queue/reroute": ("tests/store/test_reroute.py", "tests/store/test_jobs.py"),
     "mapdr/store/queue/listing": ("tests/store/test_actions.py", "tests/store/test_ledger.py"),
     "mapdr/store/spool/claim": ("tests/store/test_claim.py",),
+    "mapdr/store/spool/durable": ("tests/store/test_durable.py",),
+    "mapdr/store/spool/ids": ("tests/store/test_ids.py",),
+    "mapdr/store/spool/sealed": ("tests/store/test_sealed.py",),
     "mapdr/store/spool/room": ("tests/store/test_room.py",),
     "mapdr/store/spool/filemeta": ("tests/store/test_filemeta.py", "tests/store/test_spool.py"),
     "mapdr/store/spool/headers": (
