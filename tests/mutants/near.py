@@ -219,6 +219,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/spool/room": ("tests/store/test_room.py",),
     "mapdr/store/spool/filemeta": ("tests/store/test_filemeta.py",),
     "mapdr/store/spool/folder": ("tests/store/test_folder.py",),
+    "mapdr/store/spool/files": ("tests/store/test_intake.py", "tests/store/test_spool.py"),
     "mapdr/store/spool/headers": ("tests/store/test_headers_of_files.py",),
     "mapdr/store/spool/trust": ("tests/store/test_folder.py",),
     "mapdr/store/spool/runs": ("tests/store/test_lanes.py", "tests/receive/test_runs_journal.py"),
