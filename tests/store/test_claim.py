@@ -5,12 +5,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.store import Store
-from mapdr.store.spool.claim import Claim
+from mapdr.store.spool import claim as claim_module
+from mapdr.store.spool.claim import Claim, claimed, node_file, nodes_at_work, running_file
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, SOURCE, data_set, push
 
@@ -29,6 +31,70 @@ def test_many_put_images_in_and_one_puts_in_order(tmp_path: Path) -> None:
         one.shared(0)
     one.shared(0)
     one.release()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_who_claims_waits_as_long_as_he_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    other, now, pauses = Claim(tmp_path / "claim", "north"), [100.0], [0]
+    other.shared(0)
+
+    def sleep(pause: float) -> None:
+        pauses[0] += 1
+        now[0] += 1.0
+        if pauses[0] == 3:
+            other.release()
+
+    monkeypatch.setattr(claim_module, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    ours = Claim(tmp_path / "claim", "north")
+    if seconds:
+        ours.alone(seconds)
+        ours.release()
+    else:
+        with pytest.raises(ConfigurationError):
+            ours.alone(seconds)
+        other.release()
+    assert pauses[0] == (3 if seconds else 1)
+
+
+def test_whether_a_file_is_claimed(tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+    assert claimed(path) is None
+    one = Claim(path, "north")
+    for take in (one.shared, one.alone):
+        take(0)
+        assert claimed(path) is True
+        one.release()
+        assert claimed(path) is False, "and to ask is no claim"
+    assert running_file(tmp_path, "north") == tmp_path / "spool" / "north" / "running"
+    assert node_file(tmp_path, "north") == tmp_path / "spool" / "north" / "node"
+
+
+def test_which_nodes_work_on_a_data_folder(tmp_path: Path) -> None:
+    assert nodes_at_work(tmp_path) == []
+    spool = tmp_path / "spool"
+    for node in ("west", "south", "north", "east"):
+        (spool / node).mkdir(parents=True)
+    (spool / "a-file").touch()
+    held = [Claim(spool / node / name, node) for node, name in (("west", "claim"), ("north", "running"))]
+    held.append(Claim(node_file(tmp_path, "east"), "east"))
+    for one in held:
+        one.alone(0)
+    over = Claim(spool / "south" / "claim", "south")
+    over.shared(0)
+    assert nodes_at_work(tmp_path) == ["east", "north", "south", "west"]
+    over.release()
+    assert nodes_at_work(tmp_path) == ["east", "north", "west"]
+    for one in held:
+        one.release()
+    assert nodes_at_work(tmp_path) == []
+
+
+def test_a_spool_that_cannot_be_read_has_not_no_nodes(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("a file")
+    with pytest.raises(MapdrError, match="cannot be read"):
+        nodes_at_work(tmp_path)
 
 
 def test_a_second_node_of_the_same_name_takes_nothing_away(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 
 import pydicom
 import pytest
@@ -83,3 +84,35 @@ def test_an_address_of_another_protocol_is_no_dicom_address() -> None:
     assert b"dicom://10.1.2.3" in META
     assert b"dicom://" not in written
     assert filemeta.decode(io.BytesIO(written)).source == source
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
+@pytest.mark.parametrize("title", ["CT1", "CT12"])
+def test_every_element_has_its_tag_and_an_even_length(uid: str, title: str) -> None:
+    """PS3.10, section 7.1; UIDs and bytes are padded with zeros, text with blanks (PS3.5, section 6.2)."""
+    source = Source("modalities", title, title, "10.1.2.3")
+    written = filemeta.encode(source, CT, uid, EXPLICIT, revision="r", received_at=1.5)
+    (length,) = struct.unpack_from("<I", written, 140)
+    assert length == len(written) - 144
+    values = filemeta._elements(written[144:])
+    text = {number: value for number, value in values.items() if number != 0x0102}
+    even = title.encode() + b" " * (len(title) % 2)
+    assert text == {
+        0x0001: b"\0\1",
+        0x0002: CT.encode() + b"\0" * (len(CT) % 2),
+        0x0003: uid.encode() + b"\0" * (len(uid) % 2),
+        0x0010: EXPLICIT.encode() + b"\0" * (len(EXPLICIT) % 2),
+        0x0012: IMPLEMENTATION_CLASS_UID.encode() + b"\0" * (len(IMPLEMENTATION_CLASS_UID) % 2),
+        0x0013: IMPLEMENTATION_VERSION_NAME.encode() + b" " * (len(IMPLEMENTATION_VERSION_NAME) % 2),
+        0x0016: even,
+        0x0017: even,
+        0x0018: even,
+        0x0026: b"dicom://10.1.2.3",
+        0x0100: filemeta.PRIVATE_CREATOR_UID.encode() + b"\0" * (len(filemeta.PRIVATE_CREATOR_UID) % 2),
+    }
+    assert len(values[0x0102]) % 2 == 0
+    seal = len(written) - filemeta.SEAL_FROM_END
+    sealed = written[:seal] + filemeta.seal(b"\xab" * 16) + written[seal + 32 :]
+    assert len(sealed) == len(written)
+    assert filemeta.decode(io.BytesIO(sealed)).digest == b"\xab" * 16
+    assert filemeta.decode(io.BytesIO(written)).digest == b""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mapdr.kernel.errors import Refused
+from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.journal import journal as journal_module
 from mapdr.store.spool.journal import keeper as keeper_module
 from mapdr.store.spool.journal import record, segment
@@ -188,6 +189,11 @@ def test_a_record_that_the_medium_has_lost_keeps_none_behind_it(tmp_path: Path) 
     assert set(held(tmp_path)) == {ids[0], ids[2]}
 
 
+def test_where_there_is_no_journal_nothing_is_written(tmp_path: Path) -> None:
+    assert replay_module.replay(SpoolFolder(tmp_path, "node")) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_hour_that_is_gone_is_made_again(tmp_path: Path) -> None:
     """A power failure may have taken the folder that was made for the first image of an hour."""
     world = World(tmp_path)
@@ -327,3 +333,62 @@ def test_what_goes_by_the_journal_fits_into_a_segment(
         journal.close()
     with pytest.raises(Refused, match="the node ends"):
         journal.check()
+
+
+def test_the_keeper_is_woken_by_the_first_file_and_not_by_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    try:
+        woken: list[int] = []
+        monkeypatch.setattr(world.journal._work_came, "notify", lambda: woken.append(len(world.answered)))
+        for number in range(3):
+            world.push(f"1.2.{number}")
+        assert woken == [0]
+        world.keeper.keep()
+        world.push("1.2.9")
+        assert woken == [0, 3]
+        monkeypatch.undo()
+    finally:
+        world.close()
+
+
+def test_a_checkpoint_that_could_not_be_written_frees_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    try:
+        world.push("1.2.1")
+
+        def fails(self: segment.Checkpoint, sequence: int) -> None:
+            raise OSError(errno.EIO, "error")
+
+        monkeypatch.setattr(segment.Checkpoint, "write", fails)
+        with pytest.raises(OSError, match="error"):
+            world.journal.are_safe(1)
+        assert world.journal.trust.lost
+        assert world.journal.files()[0] == 1
+    finally:
+        world.close()
+
+
+def test_who_comes_to_his_flush_after_the_end_gets_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is closed by then, and its number may be another's."""
+    world = World(tmp_path)
+    try:
+        append, flushed = segment.Segment.append, []
+
+        def appends_at_the_end(self: segment.Segment, sequence: int, one: Image) -> None:
+            append(self, sequence, one)
+            world.journal._over = True
+
+        monkeypatch.setattr(segment.Segment, "append", appends_at_the_end)
+        monkeypatch.setattr(segment.Segment, "flush", flushed.append)
+        with pytest.raises(Refused, match="the node ends") as caught:
+            world.push("1.2.1")
+        assert caught.value.status == 0xA700
+        assert not flushed
+    finally:
+        world.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import xxhash
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mapdr.store.spool.journal import record
 from mapdr.store.spool.journal.record import BLOCK
-from store.segments import FIRST, read_records, segment
+from store.segments import FIRST, image, read_records, segment
 
 BODIES = st.lists(st.binary(min_size=1, max_size=6000), min_size=1, max_size=4)
 
@@ -23,6 +25,7 @@ def expected(bodies: list[bytes]) -> list[tuple[int, str, bytes]]:
 
 
 @given(st.integers(0, (1 << 64) - 1), BODIES)
+@example(1, [bytes(2 * BLOCK), b"behind it"])
 def test_what_was_written_is_read(key: int, bodies: list[bytes]) -> None:
     assert read_all(segment(key, bodies)) == expected(bodies)
 
@@ -111,3 +114,41 @@ def test_a_record_that_would_reach_beyond_its_segment_is_none() -> None:
     assert [each.id for each in record.records(read, end)] == [first.id, second.id]
     for length in (end - 1, end - second.size, second.at + 1, second.at - 1):
         assert [each.id for each in record.records(read, length)] == [first.id]
+
+
+def test_only_the_next_number_under_the_right_name_is_a_record() -> None:
+    """However right its check is: numbers say what the checkpoint covers."""
+    for number in (FIRST, FIRST + 2):
+        one = image(number, b"second")
+        assert read_all(
+            segment(1, [b"first"])[:-BLOCK] + record.head(1, number, one) + one.before + one.data
+        ) == (expected([b"first"]))
+    other = bytearray(segment(1, [b"first"]))
+    other[BLOCK : BLOCK + 8] = b"MAPDRJR2"
+    _check_anew(other)
+    assert read_all(other) == []
+    _check_anew(other, magic=b"MAPDRJR1")
+    assert read_all(other) == expected([b"first"])
+
+
+def test_a_head_that_lies_takes_no_more_memory_than_a_head_may() -> None:
+    data = segment(1, [bytes(3 << 20)])
+    struct.pack_into("<I", data, BLOCK + 32, 2 << 20)  # so many bytes before the data set
+    _check_anew(data)
+    asked: list[int] = []
+
+    def read(at: int, count: int) -> bytes:
+        asked.append(count)
+        return bytes(data[at : at + count])
+
+    assert list(record.records(read, len(data))) == []
+    assert max(asked) == BLOCK
+
+
+def _check_anew(data: bytearray, magic: bytes = b"") -> None:
+    """Give the first record a check that is right."""
+    data[BLOCK : BLOCK + len(magic)] = magic
+    head = bytes(data[BLOCK : BLOCK + record.HEAD - 16])
+    (before,) = struct.unpack_from("<I", head, 32)
+    covered = head + bytes(data[BLOCK + record.HEAD : BLOCK + record.HEAD + before])
+    data[BLOCK + record.HEAD - 16 : BLOCK + record.HEAD] = xxhash.xxh3_128_digest(covered, 1)

@@ -20,7 +20,7 @@ from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Priority
 from mapdr.store import Purged, Selection, Settlement, Store
 from mapdr.store.spool import room
-from mapdr.store.spool.room import DiskStep, Room, next_step, step_of
+from mapdr.store.spool.room import DiskFigures, DiskStep, Room, next_step, step_of
 from store.conftest import Opener
 from store.world import To, push
 
@@ -62,6 +62,45 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 )
 def test_the_thresholds(free: int, step: DiskStep) -> None:
     assert step_of(free, MIN, LOW) is step
+
+
+@pytest.mark.parametrize(
+    ("before", "low", "free"),
+    [
+        (DiskStep.LOW, LOW, 2125),
+        (DiskStep.NO_BULK, LOW, 1625),
+        (DiskStep.FULL, LOW, 1125),
+        (DiskStep.FULL, MIN, 1031),
+    ],
+)
+def test_a_step_is_left_when_half_a_step_more_is_free(before: DiskStep, low: int, free: int) -> None:
+    """Of a thirty-second part of the reserve where there are no steps."""
+    assert next_step(before, free - 1, MIN, low) is before
+    assert next_step(before, free, MIN, low) < before
+
+
+def test_without_steps_there_is_enough_or_it_is_full() -> None:
+    for low in (0, MIN):
+        assert [step_of(free, MIN, low) for free in (MIN, MIN - 1)] == [DiskStep.ENOUGH, DiskStep.FULL]
+
+
+def test_the_disk_is_asked_twice_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, now = Disk(1900), [50.0]
+    monkeypatch.setattr(shutil, "disk_usage", found)
+    monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    looked = Room(tmp_path, MIN, LOW)
+    assert looked.figures.share == 0.0
+    assert looked.look() is DiskStep.LOW
+    found.free = 1400
+    now[0] += 0.5
+    assert looked.look() is DiskStep.LOW
+    assert looked.look(afresh=True) is DiskStep.NO_BULK
+    assert looked.figures == DiskFigures(DiskStep.NO_BULK, 1400, 100_000)
+    found.free = 1200
+    now[0] += 0.5
+    assert looked.look() is DiskStep.NO_BULK
+    now[0] += 0.001
+    assert looked.look() is DiskStep.STAT_ONLY
 
 
 sizes = st.integers(0, 4000)

@@ -35,7 +35,7 @@ class Ids:
         """The first of `count` ids, fewer than 2**40, that follow each other as numbers."""
         with self._lock:
             self._step()
-            while (self._counter & _RAND_B) + count > _RAND_B or self._counter + count >= _COUNTER_END:
+            while (self._counter & _RAND_B) + count > _RAND_B:
                 self._step()
             first = int(_format(self._milliseconds, self._counter), 16)
             self._counter += count - 1

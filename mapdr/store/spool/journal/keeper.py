@@ -121,8 +121,7 @@ class Keeper:
                 return  # the next start writes these files anew
             try:
                 self.keep()
-            except OSError as error:
-                self._journal.fail(error)
+            except OSError:
                 return
 
 
