@@ -256,7 +256,7 @@ def test_who_wakes_it_ends_its_pause(around: Around) -> None:
     assert [event.kind for event in around.events] == ["destination.waits"]
 
 
-def test_what_the_heartbeat_says_of_it(around: Around) -> None:
+def test_what_the_heartbeat_says_of_it(around: Around, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = around.made.facts()
     assert (facts["state"], facts["tried"], facts["pause"]) == ("closed", False, "")
     assert (facts["ready"], facts["preparing"], facts["short_of_memory"]) == (0, 0, False)
@@ -275,7 +275,7 @@ def test_what_the_heartbeat_says_of_it(around: Around) -> None:
 
     queue = Queue()
     around.made._ready = queue  # type: ignore[assignment]
-    around.made._preparer = SimpleNamespace(short_of_memory=True)  # type: ignore[assignment]
+    monkeypatch.setattr(Preparer, "short_of_memory", True)
     facts = around.made.facts()
     assert (facts["ready"], facts["preparing"], facts["short_of_memory"]) == (3, 2, True)
     assert (facts["closed_until"], facts["pause"]) == (None, "license")
@@ -285,8 +285,9 @@ def test_what_the_heartbeat_says_of_it(around: Around) -> None:
     assert facts["closed_until"] == NOW + 7
 
 
+@pytest.mark.parametrize("acquired", [False, True])
 def test_it_starts_its_egress_once_and_a_sender_for_each_session(
-    around: Around, monkeypatch: pytest.MonkeyPatch
+    around: Around, monkeypatch: pytest.MonkeyPatch, acquired: bool
 ) -> None:
     made, started = around.made, list[Any]()
     monkeypatch.setattr(around.egress, "start", lambda: started.append("egress"))
@@ -302,9 +303,10 @@ def test_it_starts_its_egress_once_and_a_sender_for_each_session(
             started.append("feed")
 
     monkeypatch.setattr(module, "GuardedThread", Thread)
-    made.acquire()
-    made.acquire()
-    assert started == ["egress"]
+    if acquired:
+        made.acquire()
+        made.acquire()
+        assert started == ["egress"]
     made.start()
     assert started == ["egress", "settlements", *["sender"] * around.egress.sessions, "feed"]
     thread: Any = made._thread

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.stage import Rejection, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dicom import receiver as module
@@ -99,7 +100,9 @@ def socket_of(made: DimseReceiver) -> Any:
 
 
 def hears(made: DimseReceiver) -> bool:
-    return made._thread is not None and made._thread.is_alive() and made._listener is not None
+    thread = made._thread
+    listens = thread is not None and thread.is_alive() and made._listener is not None
+    return listens and not made._stopping.is_set()
 
 
 def test_the_port_is_taken_once_and_given_back(tmp_path: Path, ports: Ports) -> None:
@@ -120,6 +123,31 @@ def test_the_port_is_taken_once_and_given_back(tmp_path: Path, ports: Ports) -> 
     assert (len(ports.asked), hears(made)) == (2, True), "it may begin anew"
     made._listener.close()  # type: ignore[union-attr]
     assert made.port == 0, "closed by another thread just now"
+    made.stop(0.0)
+
+
+def test_tls_files_are_read_once_and_before_the_port_is_taken(
+    tmp_path: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def files(place: str, config: Any) -> Any:
+        if not read:
+            read.append(place)
+            raise ConfigurationError("key.pem cannot be read")
+        read.append(place)
+        return SimpleNamespace(look=lambda: None, certificates=(), trouble="its files changed")
+
+    monkeypatch.setattr(module, "RenewingTls", files)
+    made = receiver(tmp_path, tls={"cert": "cert.pem", "key": "key.pem"})
+    with pytest.raises(ConfigurationError, match=r"^receive\.modalities\.tls: key\.pem cannot be read$"):
+        made.acquire()
+    assert ports.asked == []
+    made.acquire()
+    made.stop(0.0)
+    made.acquire()
+    assert (read, len(ports.asked)) == (["receive.modalities"] * 2, 2)
+    assert made.describe().tls_trouble == "its files changed"
     made.stop(0.0)
 
 
