@@ -28,6 +28,15 @@ def test_the_default_doubles_from_ten_seconds_to_an_hour(attempt: int, seconds: 
     assert Backoff().delay(attempt, chance=lambda: 0.0) == seconds
 
 
+def test_one_that_begins_below_a_second_grows_as_any_other() -> None:
+    backoff = Backoff(first=0.1, factor=2.0, cap=10.0, jitter=0.0)
+    assert [backoff.delay(attempt) for attempt in range(1, 10)] == [
+        *(0.1 * 2**exponent for exponent in range(7)),
+        10.0,
+        10.0,
+    ]
+
+
 def test_jitter_only_shortens() -> None:
     assert Backoff(first=10, jitter=0.2).delay(1, chance=lambda: 0.5) == pytest.approx(9.0)
     assert Backoff(first=10, jitter=0.2).delay(10, chance=lambda: 0.0) <= 3600.0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import time
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from deliver.world import World, egress, world
 from deliver.world import delivering as delivering_from
 from mapdr.deliver.send.breaker import BreakerState
 from mapdr.kernel.item import Outcome, Payload, Verdict
+from mapdr.net.retry import Retry
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 
@@ -40,14 +40,13 @@ def delivered(made: World) -> set[str]:
 def test_images_that_make_their_receiver_hang_up_delay_no_others(
     tmp_path: Path, bad: frozenset[str], manner: str
 ) -> None:
+    """Those are tried again after hours; who waited for them would be in time by no machine."""
     good = set(ALL) - bad
+    hours = {"first": 10_000.0, "max": 20_000.0}
     with world(tmp_path) as made, aborting(bad, manner) as sink:
         made.push(*ALL)
-        began = time.monotonic()
-        with delivering_from(made, {"pacs": egress(tmp_path, sink.port, retry={"first": 10.0})}):
-            until(lambda: delivered(made) == good, 20, "the delivery of the good images")
-            seconds = time.monotonic() - began
-        assert seconds < 8
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port, retry=hours)}):
+            until(lambda: delivered(made) == good, 60, "the delivery of the good images")
         assert not any(row.state == "parked" for row in made.rows())
         assert all(count == 1 for uid, count in sent(sink).items() if uid in good)
 
@@ -65,10 +64,10 @@ def test_such_an_image_is_parked_after_its_tries_with_the_reason(tmp_path: Path,
         assert {uid for uid, row in rows.items() if row.state == "parked"} == bad
         assert {rows[uid].reason for uid in bad} == {"no-answer"}
         assert all("abort" in rows[uid].comment for uid in bad)
-        # Twice as many for one behind which nothing was left to be taken: the last, on a slow machine.
-        tries = Counter(sent(sink)[uid] for uid in bad)
-        assert tries.keys() <= {3, 4, 5, 6}
-        assert tries[3] + tries[4] >= len(bad) - 2
+        # The first does not count; twice as many count where nothing was left to be taken since. Lost while
+        # the receiver was in trouble or had taken none yet, which is as it comes, it counts never.
+        assert all(2 <= rows[uid].attempts <= 5 for uid in bad)
+        assert all(sent(sink)[uid] > rows[uid].attempts for uid in bad)
         assert all(sent(sink)[uid] == 1 for uid in rows if uid not in bad)
 
 
@@ -79,15 +78,18 @@ def test_an_image_by_which_connections_just_end_is_parked_later_and_uses_up_no_t
             rows = made.settled(seconds=60)
         assert {uid for uid, row in rows.items() if row.state == "parked"} == SPREAD
         assert {rows[uid].reason for uid in SPREAD} == {"no-answer"}
-        assert all(6 <= sent(sink)[uid] <= 15 for uid in SPREAD)
+        assert all(sent(sink)[uid] >= 6 for uid in SPREAD)
         assert {rows[uid].attempts for uid in SPREAD} == {1}, "the one that parked it"
 
 
-def test_a_network_that_cuts_by_chance_parks_no_image_and_uses_up_no_tries(tmp_path: Path) -> None:
-    chance = random.Random(7)
+def test_a_network_that_cuts_now_and_then_parks_no_image_and_uses_up_no_tries(tmp_path: Path) -> None:
+    """Of five images one is lost once, one twice, one three times, and one more often than it has tries."""
+    left = {uid: number % 5 for number, uid in enumerate(ALL)}
 
     def script(request: Received) -> Answer:
-        return Answer(hang_up="reset") if chance.random() < 0.5 else Answer()
+        uid = request.sop_instance_uid
+        left[uid] -= 1
+        return Answer(hang_up="reset") if left[uid] >= 0 else Answer()
 
     with world(tmp_path) as made, RawSink(script, serial=True) as sink:
         made.push(*ALL)
@@ -95,7 +97,7 @@ def test_a_network_that_cuts_by_chance_parks_no_image_and_uses_up_no_tries(tmp_p
             rows = made.settled(seconds=60)
         assert {row.state for row in rows.values()} == {"delivered"}
         assert {row.attempts for row in rows.values()} == {1}
-        assert max(sent(sink).values()) > 3, "none had as many losses as it has tries"
+        assert sent(sink) == {uid: number % 5 + 1 for number, uid in enumerate(ALL)}
 
 
 CUT = replace(LOST, cut=True)
@@ -105,18 +107,24 @@ def test_a_network_that_dies_over_the_last_images_parks_none_of_them() -> None:
     """Others were taken since they were first cut, and then nothing comes through any more."""
     last = ("2.25.1", "2.25.2")
     network = {"last": CUT, "others": OK}
+    cut, others_taken = set[str](), threading.Event()
 
     def script(payload: Payload, session: FakeSession) -> Outcome:
-        return network["last" if payload.sop_instance_uid in last else "others"]
+        uid = payload.sop_instance_uid
+        if uid in last and uid in cut:
+            assert others_taken.wait(20)
+        cut.add(uid)
+        return network["last" if uid in last else "others"]
 
-    ledger, egress = FakeLedger(), FakeEgress(script)
+    ledger, egress = FakeLedger(), FakeEgress(script, sessions=3)
     ledger.add(2)
     with delivering(ledger, egress) as deliverer:
-        until(lambda: len(ledger.history) == 2, 5)
+        until(lambda: cut >= set(last), 5)
         ledger.add(28)
         deliverer.wake()
-        until(lambda: ledger.states()["delivered"] == 28, 5)
+        until(lambda: ledger.states()["delivered"] == 28, 20)
         egress.echo = lambda: CUT
+        others_taken.set()
         until(lambda: egress.probes >= 15 or ledger.states()["parked"], 20)
         assert not ledger.states()["parked"]
         assert deliverer.view().state is not BreakerState.CLOSED
@@ -164,10 +172,11 @@ def test_a_receiver_that_hangs_up_at_every_image_is_left_alone_and_nothing_is_pa
 
 
 def test_images_in_a_row_open_the_breaker_and_one_alone_does_not() -> None:
-    ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: LOST, sessions=1)
+    never = Retry(first=10_000.0, cap=20_000.0)
+    ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: LOST, sessions=1, retry=never)
     ledger.add(3)
     with delivering(ledger, egress) as deliverer:
-        until(lambda: len(egress.sent) == 3, 5)
+        until(lambda: len(ledger.history) == 3, 5)
         assert deliverer.view().state is BreakerState.CLOSED
         ledger.add(20)
         deliverer.wake()

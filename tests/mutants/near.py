@@ -188,7 +188,17 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/deliver/settle/failures": ("tests/deliver/test_leases.py", "tests/deliver/test_outcomes.py"),
     "mapdr/deliver/send/outcomes": ("tests/deliver/test_outcomes.py",),
     "mapdr/deliver/send/breaker": ("tests/deliver/test_breaker.py",),
-    "mapdr/deliver/supervise": ("tests/deliver/test_deliverer.py", "tests/deliver/test_batches.py"),
+    "mapdr/deliver/supervise": (
+        "tests/deliver/test_rounds.py",
+        "tests/deliver/test_deliverer.py",
+        "tests/deliver/test_batches.py",
+    ),
+    "mapdr/deliver/supervise/deliverer": ("tests/deliver/test_rounds.py",),
+    "mapdr/deliver/backoff": ("tests/deliver/test_backoff.py",),
+    "mapdr/deliver/settle/decide": ("tests/deliver/test_decide.py",),
+    "mapdr/deliver/settle/leases": ("tests/deliver/test_leases.py",),
+    "mapdr/receive/dicom/receiver": ("tests/receive/test_receiver.py", "tests/receive/test_listening.py"),
+    "mapdr/receive/dicomweb/config": ("tests/receive/dicomweb/test_login.py",),
     "mapdr/store/queue/ingest": (
         "tests/store/test_ingest.py",
         "tests/store/test_repeats.py",

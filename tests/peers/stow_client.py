@@ -18,6 +18,16 @@ from peers.processes import LOOPBACK
 BOUNDARY = "b0undary"
 TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 
+PATHS = (
+    "/studies",
+    "/studies/",
+    "//studies",
+    "/dicom-web/studies",
+    "/dicom-web/studies/",
+    "/dicom-web//studies",
+)
+"""Each way to write where instances are stored."""
+
 
 @dataclass
 class Answer:
@@ -153,6 +163,11 @@ class Raw:
         """A POST with these headers."""
         text = "\r\n".join((f"POST {path} HTTP/1.1", "Host: localhost", *lines, "", ""))
         return self.send(text.encode("latin-1"))
+
+    def post(self, data: bytes, *lines: str, length: int | None = None) -> Raw:
+        """STOW-RS of a body `data`, which is said to have `length` bytes (None: its own)."""
+        said = len(data) if length is None else length
+        return self.head(f"Content-Type: {TYPE}", f"Content-Length: {said}", *lines).send(data)
 
     def answer(self) -> Answer:
         """The answer to the last request."""

@@ -16,7 +16,7 @@ from mapdr.receive.dicomweb.app import RETRY_AFTER, TOO_MANY, Requests, StoreIns
 from mapdr.receive.dicomweb.config import DicomwebReceiveConfig
 from mapdr.receive.rejections import Rejections
 from mapdr.testing.generator import study
-from peers.stow_client import END, TYPE, Answer, body, part
+from peers.stow_client import END, PATHS, TYPE, Answer, body, part
 from receive.fakes import FakeIntake
 
 FILES = [image.part10() for image in study("CT", images=2, size=(8, 8))]
@@ -114,17 +114,7 @@ def world(make: Callable[..., World]) -> World:
 WHOLE = body(FILES)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/studies",
-        "/studies/",
-        "//studies",
-        "/dicom-web/studies",
-        "/dicom-web//studies",
-        "/dicom-web/studies/",
-    ],
-)
+@pytest.mark.parametrize("path", PATHS)
 def test_instances_are_taken_at_each_path(world: World, path: str) -> None:
     answer = world.ask(pieces(WHOLE[:700], b"", WHOLE[700:]), path)
     assert (answer.status, answer.stored) == (200, UIDS)

@@ -187,14 +187,12 @@ def _drip(raws: list[Raw]) -> bool:
 def test_a_slow_body_is_answered_and_names_what_is_stored(web: Start, intake: FakeIntake) -> None:
     port = web(idle_timeout="500 ms").port
     with Raw(port) as raw:
-        raw.head(f"Content-Type: {TYPE}", "Content-Length: 100000").send(
-            part(IMAGE.part10()), part(b"x" * 200)
-        )
+        raw.post(part(IMAGE.part10()) + part(b"x" * 200), length=100_000)
         answer = raw.answer()
         assert (answer.status, answer.stored) == (202, [IMAGE.sop_instance_uid])
         assert "in time" in answer.headers["warning"]
     with Raw(port) as raw:
-        in_words(raw.head(f"Content-Type: {TYPE}", "Content-Length: 100000").answer(), 408, "in time")
+        in_words(raw.post(b"", length=100_000).answer(), 408, "in time")
     assert (len(intake.kept), intake.begun) == (1, 1)
 
 
@@ -202,9 +200,7 @@ def test_a_body_of_drops_is_cut_when_its_time_is_over(web: Start, intake: FakeIn
     port = web(request_timeout="1 s").port
     began = time.monotonic()
     with Raw(port) as raw:
-        raw.head(f"Content-Type: {TYPE}", "Content-Length: 100000").send(
-            part(IMAGE.part10()), part(b"x" * 200)
-        )
+        raw.post(part(IMAGE.part10()) + part(b"x" * 200), length=100_000)
         answers: list[Answer] = []
         reader = threading.Thread(target=lambda: answers.append(raw.answer()))
         reader.start()
@@ -234,7 +230,7 @@ def test_more_requests_than_are_taken_are_told_when_to_come_again(web: Start, in
     data = body([IMAGE])
     raws = [Raw(receiver.port) for _ in range(2)]
     for raw in raws:
-        raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(data)}").send(data)
+        raw.post(data)
     until(lambda: intake.begun == 2, 5, "two requests")
     answer = store(receiver.port, [IMAGE])
     in_words(answer, 503, "later")
@@ -253,7 +249,7 @@ def test_a_peer_that_does_not_read_holds_nobody_up(web: Start, intake: FakeIntak
     data = body([IMAGE])
     with Raw(receiver.port) as deaf:
         for _ in range(50):
-            deaf.head(f"Content-Type: {TYPE}", f"Content-Length: {len(data)}").send(data)
+            deaf.post(data)
         assert store(receiver.port, [IMAGE]).status == 200
 
 

@@ -172,6 +172,7 @@ def test_loopback_needs_no_login(host: str) -> None:
 def test_names_that_cannot_be_shown_or_sent(name: str) -> None:
     with pytest.raises(ValidationError):
         STAGE.config.model_validate({"users": {name: "env:WEB_TOKEN"}})
+    STAGE.config.model_validate({"users": {"x": "env:WEB_TOKEN", "x" * 64: "env:WEB_TOKEN"}})
 
 
 def test_an_open_receiver_is_no_way_in_for_web_pages(web: Start, intake: FakeIntake) -> None:

@@ -24,7 +24,7 @@ from mapdr.testing.generator import GeneratedImage, study
 from mapdr.testing.wait import until
 from peers.part10 import DEFLATED, IMPLICIT
 from peers.processes import free_port
-from peers.stow_client import BOUNDARY, END, TYPE, Raw, bearer, body, part, request, store
+from peers.stow_client import BOUNDARY, END, PATHS, TYPE, Raw, bearer, body, part, request, store
 from receive.dicomweb.conftest import Start
 from receive.fakes import FakeIntake
 
@@ -44,17 +44,7 @@ def study_of(image: GeneratedImage) -> str:
     return str(dcmread(DicomBytesIO(image.part10())).StudyInstanceUID)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/studies",
-        "/studies/",
-        "//studies",
-        "/dicom-web/studies",
-        "/dicom-web/studies/",
-        "/dicom-web//studies",
-    ],
-)
+@pytest.mark.parametrize("path", PATHS)
 def test_instances_are_stored_as_they_came_and_named(web: Start, intake: FakeIntake, path: str) -> None:
     answer = store(web().port, CT, path=path)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/dicom+json")
@@ -194,7 +184,7 @@ def test_success_is_answered_after_the_commit(web: Start, intake: FakeIntake) ->
     port = web().port
     with Raw(port, 5) as raw, Raw(port, 5) as other:
         data = body(CT[:1])
-        raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(data)}").send(data)
+        raw.post(data)
         assert intake.committing.wait(5)
         # Meanwhile the loop answers others.
         other.send(b"GET /studies HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -226,7 +216,7 @@ def test_a_peer_that_closes_early_is_told_what_is_stored(
     cut = whole[:-300]
     with Raw(web().port) as raw:
         if framing == "length":
-            raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(whole)}").send(cut)
+            raw.post(cut, length=len(whole))
         else:
             raw.head(f"Content-Type: {TYPE}", "Transfer-Encoding: chunked")
             raw.send(f"{len(whole):x}\r\n".encode(), cut)
@@ -243,7 +233,7 @@ def test_a_peer_that_vanishes_leaves_nothing_half(web: Start, intake: FakeIntake
     whole = body(CT[:2])
     receiver = web()
     with Raw(receiver.port) as raw:
-        raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(whole)}").send(whole[:-500])
+        raw.post(whole[:-500], length=len(whole))
         until(lambda: intake.begun == 2, 5, "the second part")
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
     until(lambda: intake.aborted == 1, 5, "the end of the part")
@@ -287,11 +277,11 @@ def test_requests_follow_each_other_on_one_connection(web: Start, intake: FakeIn
     data = body(CT[:1])
     with Raw(web().port) as raw:
         for _ in range(3):
-            raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(data)}").send(data)
+            raw.post(data)
             assert raw.answer().stored == uids(CT[0])
         # Two at once: the second is read when the first is answered.
-        raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(data)}").send(data)
-        raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(data)}").send(data)
+        raw.post(data)
+        raw.post(data)
         assert [raw.answer().status for _ in range(2)] == [200, 200]
     assert len(intake.kept) == 5
 
@@ -320,7 +310,7 @@ def test_a_stop_lets_a_request_end(web: Start, intake: FakeIntake) -> None:
     receiver = web()
     data = body(CT[:1])
     with Raw(receiver.port) as raw, Raw(receiver.port) as idle:
-        raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(data)}").send(data)
+        raw.post(data)
         assert intake.committing.wait(5)
         stopping = threading.Thread(target=receiver.stop, args=(time.monotonic() + 10,))
         stopping.start()
@@ -336,9 +326,7 @@ def test_a_stop_lets_a_request_end(web: Start, intake: FakeIntake) -> None:
 def test_a_stop_between_two_parts_names_what_is_stored(web: Start, intake: FakeIntake) -> None:
     receiver = web()
     with Raw(receiver.port) as raw:
-        raw.head(f"Content-Type: {TYPE}", "Content-Length: 100000").send(
-            part(CT[0].part10()), b"--b0undary\r\n"
-        )
+        raw.post(part(CT[0].part10()) + b"--b0undary\r\n", length=100_000)
         until(lambda: len(intake.kept) == 1, 5, "the first part")
         stopping = threading.Thread(target=receiver.stop, args=(time.monotonic() + 20,))
         stopping.start()
@@ -352,7 +340,7 @@ def test_a_stop_between_two_parts_names_what_is_stored(web: Start, intake: FakeI
 def test_a_stop_does_not_wait_for_a_peer_beyond_its_deadline(web: Start, intake: FakeIntake) -> None:
     receiver = web()
     with Raw(receiver.port) as raw:
-        raw.head(f"Content-Type: {TYPE}", "Content-Length: 100000").send(body(CT[:1])[:1500])
+        raw.post(body(CT[:1])[:1500], length=100_000)
         until(lambda: intake.begun == 1, 5, "the part")
         began = time.monotonic()
         receiver.stop(began + 0.5)
