@@ -197,8 +197,8 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_remarks.py",
         "tests/transform/test_deidentify_codestreams.py",
     ),
-    "mapdr/transform/codecs/decode": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
-    "mapdr/transform/codecs/worker": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
+    "mapdr/transform/codecs/decode": ("tests/transform/test_decode.py", "tests/transform/test_exercise.py"),
+    "mapdr/transform/codecs/worker": ("tests/transform/test_decode.py", "tests/transform/test_serve.py"),
     "mapdr/transform/pixels": (
         "tests/transform/test_black.py",
         "tests/transform/test_blank.py",

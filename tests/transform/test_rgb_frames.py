@@ -53,7 +53,7 @@ def test_which_values_are_black_is_said_by_what_came(
 
 
 def test_pixels_that_are_cut_off_are_counted_once_for_each_frame() -> None:
-    made = frames(BEYOND, GREY, BEYOND)
+    made = frames(BEYOND, GREY, BEYOND, planar=1)
     counts = []
     for index in (1, 0, 0, 2, 1):
         made.cells(index)
