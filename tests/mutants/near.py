@@ -128,8 +128,9 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_recompress.py",
         "tests/transform/test_compress.py",
     ),
-    "mapdr/transform/encode/series": ("tests/transform/test_series.py",),
-    "mapdr/transform/rgb": ("tests/transform/test_rgb.py",),
+    "mapdr/transform/encode/series": ("tests/transform/test_course.py",),
+    "mapdr/transform/rgb": ("tests/transform/test_rgb_frames.py",),
+    "mapdr/transform/painted": ("tests/transform/test_document.py",),
     "mapdr/transform/pipeline": (
         "tests/transform/test_pipeline.py",
         "tests/transform/test_blank.py",
@@ -151,6 +152,44 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_plugin_codecs.py",
         "tests/transform/test_foreign.py",
     ),
+    "mapdr/transform/codecs/jpeg2000": (
+        "tests/transform/test_encoder_forms.py",
+        "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_jpeg2000.py",
+    ),
+    "mapdr/transform/codecs/jpegls": (
+        "tests/transform/test_encoder_forms.py",
+        "tests/transform/test_encoder_calls.py",
+    ),
+    "mapdr/transform/codecs/jpeg": (
+        "tests/transform/test_encoder_forms.py",
+        "tests/transform/test_encoder_calls.py",
+    ),
+    "mapdr/transform/codecs/htj2k": (
+        "tests/transform/test_encoder_forms.py",
+        "tests/transform/test_encoder_calls.py",
+    ),
+    "mapdr/transform/codecs/jpegxl": (
+        "tests/transform/test_encoder_forms.py",
+        "tests/transform/test_encoder_calls.py",
+    ),
+    "mapdr/transform/codecs/rle": (
+        "tests/transform/test_encoder_forms.py",
+        "tests/transform/test_encoder_calls.py",
+    ),
+    "mapdr/transform/codecs/calls": (
+        "tests/transform/test_encoder_forms.py",
+        "tests/transform/test_encoder_calls.py",
+    ),
+    "mapdr/transform/codecs/table": ("tests/transform/test_codec_table.py",),
+    "mapdr/transform/codecs/plugin": ("tests/transform/test_codec_table.py",),
+    "mapdr/transform/codecs/reading": ("tests/transform/test_codec_table.py",),
+    "mapdr/transform/codecs/exercise": ("tests/transform/test_exercise.py",),
+    "mapdr/transform/codecs/samples": ("tests/transform/test_exercise.py",),
+    "mapdr/transform/codecs/foreign": (
+        "tests/transform/test_decoder_pool.py",
+        "tests/transform/test_decoder_process.py",
+    ),
     "mapdr/transform/codecs/headers": (
         "tests/transform/test_header_fields.py",
         "tests/transform/test_headers.py",
@@ -159,8 +198,8 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_remarks.py",
         "tests/transform/test_deidentify_codestreams.py",
     ),
-    "mapdr/transform/codecs/decode": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
-    "mapdr/transform/codecs/worker": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
+    "mapdr/transform/codecs/decode": ("tests/transform/test_decode.py", "tests/transform/test_exercise.py"),
+    "mapdr/transform/codecs/worker": ("tests/transform/test_decode.py", "tests/transform/test_serve.py"),
     "mapdr/transform/pixels": (
         "tests/transform/test_black.py",
         "tests/transform/test_blank.py",
@@ -182,7 +221,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_native.py",
         "tests/transform/test_pipeline.py",
     ),
-    "mapdr/transform/scratch": ("tests/transform/test_scratch.py",),
+    "mapdr/transform/scratch": ("tests/transform/test_scratch_file.py",),
     "mapdr/wire/status": ("tests/wire/test_status.py",),
     "mapdr/deliver/settle/queue": ("tests/deliver/test_settlements.py",),
     "mapdr/deliver/settle/failures": ("tests/deliver/test_leases.py", "tests/deliver/test_outcomes.py"),

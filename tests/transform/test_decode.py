@@ -8,12 +8,22 @@ import struct
 import sys
 from dataclasses import replace
 
+import imagecodecs
 import numpy as np
 import pytest
 
 from mapdr.kernel.codec import Decoder, Figures, FrameFormat, Mismatch, Pixels, Recompressor
 from mapdr.transform.codecs import worker
-from mapdr.transform.codecs.decode import _ends, _names_no_colours, _plane, _rle_planes, rle
+from mapdr.transform.codecs.decode import (
+    _ends,
+    _names_no_colours,
+    _plane,
+    _rle_planes,
+    jpeg_of_jpegxl,
+    jpegls,
+    jpegxl_of_jpeg,
+    rle,
+)
 from mapdr.transform.codecs.worker import REPACKED, Job, Repacking, UnreadableHeader, decode
 
 from .test_header_fields import EOI, SOI, segment
@@ -74,6 +84,25 @@ def test_a_jpeg_ends_behind_its_last_scan() -> None:
     for cut in (SOI + scan, SOI + EOI + scan, SOI + scan + EOI[:1], SOI + scan + EOI + scan):
         with pytest.raises(Mismatch, match="cut off"):
             _ends(cut)
+
+
+def test_a_jpeg_ls_that_is_cut_off_is_not_given_to_charls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For some it took ten seconds to refuse them."""
+    form = FrameFormat(16, 16, 1, 8, 8, False, "MONOCHROME2")
+    whole = imagecodecs.jpegls_encode(np.arange(256, dtype="u1").reshape(16, 16))
+    for padded in (whole, whole + b"\0"):
+        assert np.array_equal(jpegls(form, padded).ravel(), range(256))
+    monkeypatch.setattr(imagecodecs, "jpegls_decode", lambda stream: pytest.fail("it was decoded"))
+    for cut in range(whole.index(b"\xff\xda") + 2, len(whole)):
+        with pytest.raises(Mismatch, match="cut off"):
+            jpegls(form, whole[:cut])
+
+
+def test_a_jpeg_that_jpeg_xl_holds_comes_back() -> None:
+    if not imagecodecs.JPEGXL.available:
+        pytest.skip("imagecodecs was built without JPEG XL")
+    whole = imagecodecs.jpeg_encode(np.arange(256, dtype="u1").reshape(16, 16), level=90)
+    assert jpeg_of_jpegxl(jpegxl_of_jpeg(whole)) == whole
 
 
 # --- RLE (PS3.5, annex G)

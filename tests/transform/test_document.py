@@ -57,7 +57,7 @@ def unchanged(frame: Pixels, *_: Any) -> Pixels:
 
 @pytest.mark.parametrize("planar", [False, True])
 def test_painted_frames_come_interleaved_and_say_which_were_changed(planar: bool) -> None:
-    source = Cells(described())
+    source = Cells(described(planar=int(planar)))
     given: list[tuple[int, Pixels]] = []
 
     def second_only(frame: Pixels, form: Any, index: int) -> Pixels:
@@ -81,8 +81,15 @@ def test_painted_frames_come_interleaved_and_say_which_were_changed(planar: bool
 
 def test_a_grey_frame_has_two_dimensions_and_paints_follow_each_other() -> None:
     grey = described(samples=1, photometric="MONOCHROME2")
-    frames = PaintedFrames(Cells(grey), grey, [inverted, inverted, inverted], planar=False)
+    shapes = []
+
+    def noted(frame: Pixels, *_: Any) -> Pixels:
+        shapes.append(frame.shape)
+        return ~frame
+
+    frames = PaintedFrames(Cells(grey), grey, [inverted, inverted, noted], planar=False)
     assert frames.frame(0).shape == (4, 6)
+    assert shapes == [(4, 6)]
     assert frames.cells(0) == (~np.arange(24, dtype="u1")).tobytes()
     again = PaintedFrames(Cells(grey), grey, [inverted, inverted], planar=False)
     assert again.cells(0) == bytes(range(24))

@@ -23,9 +23,11 @@ def jpeg2000(form: FrameFormat, stream: bytes) -> Pixels:
 
 
 def jpegls(form: FrameFormat, stream: bytes) -> Pixels:
-    """A frame of JPEG-LS, in the bits that the data set's cells hold."""
+    """A frame of JPEG-LS, in the bits that the data set's cells hold. Raises Mismatch where it is cut off:
+    CharLS 2.4 refuses that too, but may look for the missing bits for ten seconds."""
     import imagecodecs
 
+    _ends(stream)
     pixels: Pixels = imagecodecs.jpegls_decode(stream)
     return pixels
 
@@ -44,7 +46,8 @@ def jpeg(form: FrameFormat, stream: bytes) -> Pixels:
 
 
 def _ends(stream: bytes) -> None:
-    """Raises Mismatch for a JPEG without EOI behind its last scan (ISO/IEC 10918-1, B.1.1.3).
+    """Raises Mismatch for a JPEG or JPEG-LS without EOI behind its last scan (ISO/IEC 10918-1, B.1.1.3;
+    14495-1, C.1.1).
 
     libjpeg warns of a cut stream, and makes up what is missing.
     """

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
@@ -136,7 +137,7 @@ def _pixels(form_: FrameFormat) -> Pixels:
 
 
 def _compare(found: Pixels, form_: FrameFormat, near: int) -> None:
-    """Raise ValueError where a value differs by more than `near` from what was encoded."""
+    """Raise Permanent where a value differs by more than `near` from what was encoded."""
     far = int(np.abs(found.astype(int) - _pixels(form_).astype(int)).max())
     if far > near:
-        raise ValueError("the values are others than those that were encoded")
+        raise Permanent("the values are others than those that were encoded", reason="codec")
