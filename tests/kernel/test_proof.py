@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from mapdr.kernel import files
 from mapdr.kernel import proof as proof_module
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.proof import Proof, damaged, missing, unreadable
@@ -19,7 +20,7 @@ BEFORE, DATA, BEHIND = b"before" * 7, bytes(range(100)), b"behind it"
 def path(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(proof_module, "_CHUNK", 30)
     if request.param != "pread":  # as on Windows
-        monkeypatch.setattr(proof_module, "_pread", None)
+        monkeypatch.setattr(files, "_pread", None)
     made = tmp_path / "file"
     made.write_bytes(BEFORE + DATA + BEHIND)
     return made
