@@ -45,6 +45,13 @@ class Compression:
         )
         return ", ".join(text.format(value) for text, value in parts if value is not None)
 
+    @property
+    def told(self) -> str:
+        """The same, and before it what was not done that the rule wants, and why."""
+        course = {"original": "not compressed", "lossless": "without loss"}.get(self.course)
+        why = f"{course} ({self.reason})" if course and self.reason else ""
+        return ", ".join(filter(None, (why, self.words)))
+
 
 def compression_of(facts: Mapping[str, Any] | None) -> Compression | None:
     """What a pipeline has kept of its step that compresses; None where there is none, or nothing kept."""
@@ -56,13 +63,14 @@ def compression_of(facts: Mapping[str, Any] | None) -> Compression | None:
 
 
 def compression_sent(store: Store, row: DeliveryRow) -> Compression | None:
-    """How the image of a delivery was compressed as it was last sent; None if not, or if it is not known."""
+    """How the image of a delivery was compressed as it was last sent, or why it was not (`course` original);
+    None if no rule asks for it, if the receiver takes none of its methods, or if it is not known."""
     last = row.last
-    if last is None or last.treatment != "transcoded" or row.reason == "compression-refused":
+    if last is None or row.reason == "compression-refused":
         return None
     # In a syntax that the receiver asked for, the facts are kept under that.
     for syntax in (last.transfer_syntax_uid, ""):
         found = compression_of(store.recipes.memory(row.instance, row.recipe, syntax).recall())
-        if found is not None and found.course != "original":
+        if found is not None and (last.treatment == "transcoded" or found.course == "original"):
             return found
     return None

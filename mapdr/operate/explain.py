@@ -13,6 +13,7 @@ from mapdr.config.model import RuleConfig
 from mapdr.dicom import gate
 from mapdr.dicom.charset import terms_in_use
 from mapdr.dicom.scan import ScannedHeader
+from mapdr.dicom.transfer_syntax import BY_UID, name_of
 from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.finding import instead
@@ -175,7 +176,7 @@ def _examine(
         file=str(file),
         identified=identify,
         sop_class=_name(instance.sop_class_uid),
-        transfer_syntax=_name(found.transfer_syntax_uid),
+        transfer_syntax=_syntax_name(found.transfer_syntax_uid),
         character_set="\\".join(in_use),
         assumed=in_use != declared,
         bytes=found.length,
@@ -220,6 +221,11 @@ def _taken(found: part10.File, wanted: frozenset[TagPath]) -> ScannedHeader:
 def _name(uid: str) -> str:
     name = UID(uid).name
     return f"{name} ({uid})" if name != uid else uid
+
+
+def _syntax_name(uid: str) -> str:
+    """By MAPDR's own table, as everywhere: pydicom's lacks JPEG XL and newer ones."""
+    return f"{name_of(uid)} ({uid})" if uid in BY_UID else _name(uid)
 
 
 def _reasons(rule: RuleConfig, header: Header, source: Source, identify: bool) -> list[str]:
@@ -325,7 +331,7 @@ class _Preparing:
             treatment=str(payload.treatment),
             note=payload.note,
             edits=self._edits(recipe, authors.idle),
-            transfer_syntax=_name(payload.transfer_syntax_uid),
+            transfer_syntax=_syntax_name(payload.transfer_syntax_uid),
             bytes=payload.length,
             milliseconds=round(seconds * 1000, 1),
             changes=found if self._identify else [each.without_values() for each in found],

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 from mapdr.config.revision import read_revision
+from mapdr.dicom.transfer_syntax import TRANSFER_SYNTAXES, TransferSyntax
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.operate import explain as command
@@ -57,6 +58,13 @@ def test_explain_in_words(node: NodeFolder, ct: Path) -> None:
     for words in ("CT Image Storage", "matches, Modality is CT", "CN-CT00000000", "pixels: equal"):
         assert words in output
     assert "an earlier rule decides what is done" in " ".join(output.split())
+
+
+@pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES, ids=lambda syntax: syntax.name)
+def test_explain_names_each_transfer_syntax_as_the_rest_of_mapdr_does(syntax: TransferSyntax) -> None:
+    """JPEG XL too, which pydicom's dictionary does not have."""
+    assert command._syntax_name(syntax.uid) == f"{syntax.name} ({syntax.uid})"
+    assert command._syntax_name("1.2.3") == "1.2.3"
 
 
 def test_explain_tells_why_a_rule_does_not_match_and_that_an_image_is_unrouted(

@@ -179,6 +179,26 @@ def test_what_lacks_room_says_so_and_goes_on_when_there_is_some(monkeypatch: pyt
     assert around.asked == [1, 2, 3, 4]
 
 
+def sized(number: int, size: int, priority: int = Priority.ROUTINE) -> LeasedDelivery:
+    of_size = replace(make_instance(number), size=size)
+    return replace(ROW, id=number, instance=of_size, priority=priority)
+
+
+def test_a_large_image_at_work_leaves_room_to_small_ones_and_none_to_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """300 frames that are compressed for half a minute must not hold up a STAT image of one."""
+    monkeypatch.setattr(scheduler, "AHEAD", 1000)
+    around = Around()
+    around.scheduler.add([sized(1, 5000)])
+    around.scheduler.add([sized(2, 300, Priority.STAT), sized(3, 300)])
+    assert around.asked == [1, 2]
+    assert around.scheduler.lacks_room
+    around = Around()
+    around.scheduler.add([sized(1, 5000), sized(2, 5000), sized(3, 300)])
+    assert around.asked == [1]
+
+
 def test_a_stat_image_goes_to_the_codecs_before_those_that_wait_and_is_marked() -> None:
     around = Around()
     around.scheduler.add([row(number) for number in range(1, 7)])

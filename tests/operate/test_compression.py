@@ -65,3 +65,17 @@ def test_it_is_that_of_what_was_sent() -> None:
     assert compression_sent(first, row(reason="compression-refused")) is None
     none_sent = SimpleNamespace(last=None)
     assert compression_sent(first, none_sent) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("treatment", ["relayed", "edited", "transcoded"])
+def test_of_an_image_that_was_left_as_it_came_it_is_why(treatment: str) -> None:
+    """Also of one that went in another syntax for its receiver's sake: the rule has not compressed it."""
+    left = {"compress": {"course": "original", "reason": "not-smaller"}}
+    found = compression_sent(Store(first=left), row(treatment))  # type: ignore[arg-type]
+    assert found == Compression("original", "not-smaller")
+    assert found.told == "not compressed (not-smaller)"
+
+
+def test_what_was_not_done_is_told_before_what_was_reached() -> None:
+    assert Compression("lossless", "dose", 2.5).told == "without loss (dose), 2.50:1"
+    assert Compression("lossless", "", 2.5).told == Compression("lossy", "", 2.5).told == "2.50:1"

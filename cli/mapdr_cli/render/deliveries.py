@@ -48,7 +48,7 @@ def _answer(row: Delivery) -> str:
     """Status, reason and words."""
     status, said = "" if row.status is None else _status(row), _words(row)
     text = (f"{status} {said}" if row.reason else ": ".join(filter(None, (status, said)))).strip()
-    made = row.compression.words if row.compression is not None else ""
+    made = row.compression.told if row.compression is not None else ""
     return "; ".join(filter(None, (text, made, _proved(row)))) or "-"
 
 

@@ -105,7 +105,8 @@ class Scheduler:
             if not self._waiting or len(self._at_work) >= self._preparer.share:
                 return None
             size = self._waiting[0].delivery.instance.size
-            held = self._ready.weight + sum(self._underway.values())
+            # One that is larger than all that may be ahead leaves the half to those behind it.
+            held = self._ready.weight + sum(min(each, AHEAD // 2) for each in self._underway.values())
             self.lacks_room = bool(held) and (crowded or held + size > AHEAD)
             if self.lacks_room:
                 return None

@@ -58,10 +58,15 @@ def replay(spool: SpoolFolder) -> int:
             "the journal's checkpoint is later than its segments: all that these hold is written anew"
         )
         done, looked = 0, [_look(each.path, 0) for each in looked]
-    written = _write_all(looked, spool)
-    expected = max(reach - done, 0) if done == checkpoint else 0
-    if written < expected or any(each.damage for each in looked):
-        _tell(looked, expected - written)
+    files = Files(folder)
+    try:
+        written = _write_all(looked, spool, files)
+        missing = max(reach - done, 0) - written if done == checkpoint else 0
+        if missing > 0 or any(each.damage for each in looked):
+            _tell(looked, missing)
+            files.flush(_of_these_hours(looked, spool))
+    finally:
+        files.close()
     if reach > checkpoint:
         last = segment.Checkpoint(folder)
         try:
@@ -92,7 +97,6 @@ class _Looked:
 def _look(path: Path, done: int) -> _Looked:
     """Read a segment's heads. Raises OSError, ConfigurationError."""
     looked = _Looked(path)
-
     with segment.reading(path, looked.unreadable) as (read, length):
         block = read(0, record.BLOCK)
         segment.refuse_another_version(block, path.parent)
@@ -108,18 +112,14 @@ def _look(path: Path, done: int) -> _Looked:
     return looked
 
 
-def _write_all(looked: Sequence[_Looked], spool: SpoolFolder) -> int:
+def _write_all(looked: Sequence[_Looked], spool: SpoolFolder, files: Files) -> int:
     """Write the files of all records that are whole, and flush them; how many. Raises OSError."""
-    files = Files(journal_folder(spool))
     written = 0
-    try:
-        for each in looked:
-            for start in range(0, len(each.records), _TOGETHER):
-                paths = _write_some(each, each.records[start : start + _TOGETHER], spool)
-                files.flush(paths)
-                written += len(paths)
-    finally:
-        files.close()
+    for each in looked:
+        for start in range(0, len(each.records), _TOGETHER):
+            paths = _write_some(each, each.records[start : start + _TOGETHER], spool)
+            files.flush(paths)
+            written += len(paths)
     return written
 
 
@@ -136,7 +136,7 @@ def _write_some(looked: _Looked, some: Sequence[record.Record], spool: SpoolFold
 
 
 def _tell(looked: Sequence[_Looked], missing: int) -> None:
-    """Say what is not whole, and have written what the system's cache may still hold of it."""
+    """Say what is not whole."""
     for each in looked:
         if each.damage:
             log.error("the journal's %s is damaged: %s", each.path.name, each.damage)
@@ -146,8 +146,14 @@ def _tell(looked: Sequence[_Looked], missing: int) -> None:
             "node ended, or what the medium has lost; their files in the spool are all that is left of them",
             missing,
         )
-    if hasattr(os, "sync"):
-        os.sync()
+
+
+def _of_these_hours(looked: Sequence[_Looked], spool: SpoolFolder) -> list[Path]:
+    """The files of the hours in which what is not whole was received, by its neighbours: of a node that was
+    killed the system's cache may hold what the medium has not."""
+    there = spool.hours()
+    hours = {hour_of(each.id) for one in looked for each in one.records} | set(there[-1:])
+    return [spool.path(id_) for hour in there if hour in hours for id_ in spool.files(hour)]
 
 
 def _set_aside(path: Path) -> None:
