@@ -14,6 +14,7 @@ from mapdr._fast._scan_py import items, unreadable
 if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
     from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
+    from mapdr._fast._jpeg_scan_py import scan_end as jpeg_scan_end
     from mapdr._fast._pdata_py import Channel
     from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels, ybr_to_rgb
     from mapdr._fast._receive_run_py import RunQueue, RunReceiver
@@ -25,6 +26,7 @@ else:
     try:
         from mapdr._fast._command import command_elements
         from mapdr._fast._jpeg_lossless import encode as jpeg_lossless_encode
+        from mapdr._fast._jpeg_scan import scan_end as jpeg_scan_end
         from mapdr._fast._pdata import Channel
         from mapdr._fast._pixels import details, differences, padding_gap, whole_pixels, ybr_to_rgb
         from mapdr._fast._receive_run import RunQueue, RunReceiver
@@ -39,6 +41,7 @@ else:
             raise
         from mapdr._fast._command_py import command_elements
         from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
+        from mapdr._fast._jpeg_scan_py import scan_end as jpeg_scan_end
         from mapdr._fast._pdata_py import Channel
         from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels, ybr_to_rgb
         from mapdr._fast._receive_run_py import RunQueue, RunReceiver
@@ -58,6 +61,7 @@ BACKENDS = {
         ("C-STORE runs out", send_run),
         ("RLE", rle_encode),
         ("JPEG lossless", jpeg_lossless_encode),
+        ("JPEG scans", jpeg_scan_end),
         ("pixels", differences),
     )
 }
@@ -80,6 +84,7 @@ __all__ = [
     "elements",
     "items",
     "jpeg_lossless_encode",
+    "jpeg_scan_end",
     "locate",
     "padding_gap",
     "rle_encode",

@@ -2,7 +2,7 @@
 """`_pixels_py` in C and without the interpreter's lock, in one pass; the reference says what it refuses."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int16_t, int32_t, int64_t, int8_t, uint16_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 
 from libc.stdlib cimport free, malloc
 
@@ -21,18 +21,12 @@ cdef extern from "pixels.h" nogil:
         int64_t high
         int64_t below
         int64_t above
-    void mapdr_compared_i8(const int8_t *, const int8_t *, int64_t, int, int, mapdr_found *)
-    void mapdr_compared_u8(const uint8_t *, const uint8_t *, int64_t, int, int, mapdr_found *)
-    void mapdr_compared_i16(const int16_t *, const int16_t *, int64_t, int, int, mapdr_found *)
-    void mapdr_compared_u16(const uint16_t *, const uint16_t *, int64_t, int, int, mapdr_found *)
-    void mapdr_gap_i8(const int8_t *, const int8_t *, int64_t, int, int, mapdr_gap *)
-    void mapdr_gap_u8(const uint8_t *, const uint8_t *, int64_t, int, int, mapdr_gap *)
-    void mapdr_gap_i16(const int16_t *, const int16_t *, int64_t, int, int, mapdr_gap *)
-    void mapdr_gap_u16(const uint16_t *, const uint16_t *, int64_t, int, int, mapdr_gap *)
-    void mapdr_row_i8(const int8_t *, int64_t, int64_t, int32_t *, int32_t *)
-    void mapdr_row_u8(const uint8_t *, int64_t, int64_t, int32_t *, int32_t *)
-    void mapdr_row_i16(const int16_t *, int64_t, int64_t, int32_t *, int32_t *)
-    void mapdr_row_u16(const uint16_t *, int64_t, int64_t, int32_t *, int32_t *)
+    struct mapdr_kind:
+        int64_t size
+        void (*compared)(const void *, const void *, int64_t, int, int, mapdr_found *) noexcept nogil
+        void (*gap)(const void *, const void *, int64_t, int, int, mapdr_gap *) noexcept nogil
+        void (*row)(const void *, int64_t, int64_t, int32_t *, int32_t *) noexcept nogil
+    const mapdr_kind mapdr_kinds[4]
     void mapdr_count_details(int32_t *const *, int32_t *const *, int64_t, int32_t *, int64_t *)
 
 cdef enum:
@@ -107,6 +101,19 @@ cdef bint comparable(original, decoded, str kind):
     return kind in _pixels_py.KINDS and len(decoded) == length and length and not (kind in "hH" and length & 1)
 
 
+cdef const mapdr_kind *loops(str kind):
+    """The loops over one of `_pixels_py.KINDS`."""
+    return &mapdr_kinds[<int>_pixels_py.KINDS.index(kind)]
+
+
+cdef const unsigned char[::1] octets(frame, int64_t length):
+    """The bytes of a frame. Raises ValueError where they are not as many as it says to have cells."""
+    cdef const unsigned char[::1] view = memoryview(frame).cast("B")
+    if view.shape[0] != length:
+        raise ValueError("the cells of two frames are to be compared")
+    return view
+
+
 cdef int bound(value):
     """A limit of values, or the nearest that is beyond all cells."""
     return max(-MAPDR_BEYOND, min(value, MAPDR_BEYOND))
@@ -116,24 +123,13 @@ def differences(original, decoded, str kind, low, high):
     """As `_pixels_py.differences`."""
     if not comparable(original, decoded, kind):
         return _pixels_py.differences(original, decoded, kind, low, high)
-    cdef const unsigned char[::1] first = memoryview(original).cast("B")
-    cdef const unsigned char[::1] second = memoryview(decoded).cast("B")
-    cdef int64_t length = first.shape[0]
-    if length != len(original) or second.shape[0] != length:
-        raise ValueError("the cells of two frames are to be compared")
-    cdef const void *one = &first[0]
-    cdef const void *other = &second[0]
-    cdef int least = bound(low), most = bound(high), which = _pixels_py.KINDS.index(kind)
+    cdef int64_t length = len(original)
+    cdef const unsigned char[::1] one = octets(original, length), other = octets(decoded, length)
+    cdef const mapdr_kind *cells = loops(kind)
+    cdef int least = bound(low), most = bound(high)
     cdef mapdr_found found
     with nogil:
-        if which == 0:
-            mapdr_compared_i8(<const int8_t *>one, <const int8_t *>other, length, least, most, &found)
-        elif which == 1:
-            mapdr_compared_u8(<const uint8_t *>one, <const uint8_t *>other, length, least, most, &found)
-        elif which == 2:
-            mapdr_compared_i16(<const int16_t *>one, <const int16_t *>other, length // 2, least, most, &found)
-        else:
-            mapdr_compared_u16(<const uint16_t *>one, <const uint16_t *>other, length // 2, least, most, &found)
+        cells.compared(&one[0], &other[0], length // cells.size, least, most, &found)
     if not found.count:
         return _pixels_py.NEITHER
     return found.count, found.most, found.squares, found.least, found.greatest
@@ -143,24 +139,13 @@ def padding_gap(original, decoded, str kind, low, high):
     """As `_pixels_py.padding_gap`."""
     if not comparable(original, decoded, kind) or not -MAPDR_BEYOND < low <= high < MAPDR_BEYOND:
         return _pixels_py.padding_gap(original, decoded, kind, low, high)
-    cdef const unsigned char[::1] first = memoryview(original).cast("B")
-    cdef const unsigned char[::1] second = memoryview(decoded).cast("B")
-    cdef int64_t length = first.shape[0]
-    if length != len(original) or second.shape[0] != length:
-        raise ValueError("the cells of two frames are to be compared")
-    cdef const void *one = &first[0]
-    cdef const void *other = &second[0]
-    cdef int least = low, most = high, which = _pixels_py.KINDS.index(kind)
+    cdef int64_t length = len(original)
+    cdef const unsigned char[::1] one = octets(original, length), other = octets(decoded, length)
+    cdef const mapdr_kind *cells = loops(kind)
+    cdef int least = low, most = high
     cdef mapdr_gap found
     with nogil:
-        if which == 0:
-            mapdr_gap_i8(<const int8_t *>one, <const int8_t *>other, length, least, most, &found)
-        elif which == 1:
-            mapdr_gap_u8(<const uint8_t *>one, <const uint8_t *>other, length, least, most, &found)
-        elif which == 2:
-            mapdr_gap_i16(<const int16_t *>one, <const int16_t *>other, length // 2, least, most, &found)
-        else:
-            mapdr_gap_u16(<const uint16_t *>one, <const uint16_t *>other, length // 2, least, most, &found)
+        cells.gap(&one[0], &other[0], length // cells.size, least, most, &found)
     return (
         found.low,
         found.high,
@@ -170,28 +155,19 @@ def padding_gap(original, decoded, str kind, low, high):
 
 
 cdef void strip(
-    const unsigned char *cells, int which, int64_t rows, int64_t columns, int64_t samples, int32_t *room,
-    int64_t *counts,
+    const unsigned char *cells, const mapdr_kind *kind, int64_t rows, int64_t columns, int64_t samples,
+    int32_t *room, int64_t *counts,
 ) noexcept nogil:
     """Count the details of rows that follow each other; `room` is for nine times half a row."""
-    cdef int64_t pairs = (columns - 1) // 2, count = pairs * samples, row, size = 1 if which < 2 else 2
+    cdef int64_t pairs = (columns - 1) // 2, count = pairs * samples, row
     cdef int32_t *high[3]
     cdef int32_t *low[3]
-    cdef const unsigned char *at
     for row in range(3):
         high[row] = room + row * count
         low[row] = room + (3 + row) * count
     for row in range(2 * ((rows - 1) // 2) + 1):
-        at = cells + row * columns * samples * size
         place = 2 if row and row % 2 == 0 else row % 2
-        if which == 0:
-            mapdr_row_i8(<const int8_t *>at, pairs, samples, high[place], low[place])
-        elif which == 1:
-            mapdr_row_u8(<const uint8_t *>at, pairs, samples, high[place], low[place])
-        elif which == 2:
-            mapdr_row_i16(<const int16_t *>at, pairs, samples, high[place], low[place])
-        else:
-            mapdr_row_u16(<const uint16_t *>at, pairs, samples, high[place], low[place])
+        kind.row(cells + row * columns * samples * kind.size, pairs, samples, high[place], low[place])
         if place == 2:
             mapdr_count_details(high, low, count, room + 6 * count, counts)
             high[0], high[2] = high[2], high[0]
@@ -209,7 +185,7 @@ def details(cells, str kind, rows, columns, samples):
     cdef const unsigned char[::1] view = memoryview(cells).cast("B")
     if view.shape[0] != height * width * depth * size:
         raise ValueError("the cells are no frame of this shape")
-    cdef int which = _pixels_py.KINDS.index(kind)
+    cdef const mapdr_kind *found = loops(kind)
     cdef int64_t counts[BINS]
     cdef int32_t *room = <int32_t *>malloc(9 * ((width - 1) // 2) * depth * sizeof(int32_t))
     if room == NULL:
@@ -218,10 +194,8 @@ def details(cells, str kind, rows, columns, samples):
         counts[each] = 0
     with nogil:
         if groups == 0:
-            strip(&view[0], which, height, width, depth, room, counts)
+            strip(&view[0], found, height, width, depth, room, counts)
         for group in range(groups):
-            strip(
-                &view[group * EVERY * width * depth * size], which, STRIP, width, depth, room, counts
-            )
+            strip(&view[group * EVERY * width * depth * size], found, STRIP, width, depth, room, counts)
         free(room)
     return [counts[each] for each in range(BINS)]

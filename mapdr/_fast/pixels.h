@@ -26,8 +26,9 @@ struct mapdr_gap {
 /* How far `decoded` is from `original`, but for values of `original` from `low` to `high`. */
 #define MAPDR_COMPARED(NAME, CELL)                                                                          \
     MAPDR_LOOPS static void NAME(                                                                           \
-        const CELL *original, const CELL *decoded, int64_t count, int low, int high, struct mapdr_found *found) \
+        const void *one, const void *other, int64_t count, int low, int high, struct mapdr_found *found)    \
     {                                                                                                       \
+        const CELL *original = one, *decoded = other;                                                       \
         int most = 0, least = MAPDR_BEYOND, greatest = -MAPDR_BEYOND;                                       \
         int64_t counted = 0;                                                                                \
         uint64_t squares = 0;                                                                               \
@@ -57,22 +58,23 @@ struct mapdr_gap {
 /* The values of `decoded` where `original` is from `low` to `high`, and what of the others is next to them. */
 #define MAPDR_GAP(NAME, CELL)                                                                               \
     MAPDR_LOOPS static void NAME(                                                                           \
-        const CELL *original, const CELL *decoded, int64_t count, int low, int high, struct mapdr_gap *gap) \
+        const void *one, const void *other, int64_t count, int low, int high, struct mapdr_gap *gap)        \
     {                                                                                                       \
+        const CELL *original = one, *decoded = other;                                                       \
         int lowest = low, highest = high, below = -MAPDR_BEYOND, above = MAPDR_BEYOND;                      \
         for (int64_t index = 0; index < count; index++) {                                                   \
-            int value = original[index], other = decoded[index];                                            \
+            int value = original[index], found = decoded[index];                                            \
             int mask = -((value >= low) & (value <= high));                                                 \
-            int lower = (mask & (other - MAPDR_BEYOND)) + MAPDR_BEYOND;                                      \
-            int upper = (mask & (other + MAPDR_BEYOND)) - MAPDR_BEYOND;                                      \
+            int lower = (mask & (found - MAPDR_BEYOND)) + MAPDR_BEYOND;                                     \
+            int upper = (mask & (found + MAPDR_BEYOND)) - MAPDR_BEYOND;                                     \
             lowest = lower < lowest ? lower : lowest;                                                       \
             highest = upper > highest ? upper : highest;                                                    \
         }                                                                                                   \
         for (int64_t index = 0; index < count; index++) {                                                   \
-            int value = original[index], other = decoded[index];                                            \
-            int outside = (value < low) | (value > high), lies_under = other <= lowest;                     \
-            int under = (outside & lies_under) ? other : -MAPDR_BEYOND;                                     \
-            int over = (outside & !lies_under) ? other : MAPDR_BEYOND;                                      \
+            int value = original[index], found = decoded[index];                                            \
+            int outside = (value < low) | (value > high), lies_under = found <= lowest;                     \
+            int under = (outside & lies_under) ? found : -MAPDR_BEYOND;                                     \
+            int over = (outside & !lies_under) ? found : MAPDR_BEYOND;                                      \
             below = under > below ? under : below;                                                          \
             above = over < above ? over : above;                                                            \
         }                                                                                                   \
@@ -81,15 +83,6 @@ struct mapdr_gap {
         gap->below = below;                                                                                 \
         gap->above = above;                                                                                 \
     }
-
-MAPDR_COMPARED(mapdr_compared_i8, int8_t)
-MAPDR_COMPARED(mapdr_compared_u8, uint8_t)
-MAPDR_COMPARED(mapdr_compared_i16, int16_t)
-MAPDR_COMPARED(mapdr_compared_u16, uint16_t)
-MAPDR_GAP(mapdr_gap_i8, int8_t)
-MAPDR_GAP(mapdr_gap_u8, uint8_t)
-MAPDR_GAP(mapdr_gap_i16, int16_t)
-MAPDR_GAP(mapdr_gap_u16, uint16_t)
 
 /* Eight sizes in each octave from 1 on: exponent and three bits of the fraction of an IEEE 754 single. */
 static inline int mapdr_bin(float size)
@@ -103,11 +96,11 @@ static inline int mapdr_bin(float size)
 
 /* One row of a strip, high and low pass along it: twice and four times what the transform gives. */
 #define MAPDR_ROW(NAME, CELL)                                                                               \
-    MAPDR_LOOPS static void NAME(const CELL *row, int64_t pairs, int64_t samples, int32_t *high, int32_t *low) \
+    MAPDR_LOOPS static void NAME(const void *row, int64_t pairs, int64_t samples, int32_t *high, int32_t *low)\
     {                                                                                                       \
         for (int64_t pair = 0; pair < pairs; pair++) {                                                      \
             for (int64_t sample = 0; sample < samples; sample++) {                                          \
-                const CELL *cell = row + 2 * pair * samples + sample;                                       \
+                const CELL *cell = (const CELL *)row + 2 * pair * samples + sample;                         \
                 int32_t even = cell[0], odd = cell[samples], after = cell[2 * samples];                     \
                 int32_t detail = 2 * odd - (even + after);                                                  \
                 high[pair * samples + sample] = detail;                                                     \
@@ -115,11 +108,6 @@ static inline int mapdr_bin(float size)
             }                                                                                               \
         }                                                                                                   \
     }
-
-MAPDR_ROW(mapdr_row_i8, int8_t)
-MAPDR_ROW(mapdr_row_u8, uint8_t)
-MAPDR_ROW(mapdr_row_i16, int16_t)
-MAPDR_ROW(mapdr_row_u16, uint16_t)
 
 /* Count the details that three rows after `MAPDR_ROW` have, by size; all of them are whole eighths. */
 MAPDR_LOOPS static void mapdr_count_details(
@@ -139,3 +127,29 @@ MAPDR_LOOPS static void mapdr_count_details(
         counts[bins[index]]++;
     }
 }
+
+#define MAPDR_LOOPS_OF(NAME, CELL)                   \
+    MAPDR_COMPARED(mapdr_compared_##NAME, CELL)      \
+    MAPDR_GAP(mapdr_gap_##NAME, CELL)                \
+    MAPDR_ROW(mapdr_row_##NAME, CELL)
+
+MAPDR_LOOPS_OF(i8, int8_t)
+MAPDR_LOOPS_OF(u8, uint8_t)
+MAPDR_LOOPS_OF(i16, int16_t)
+MAPDR_LOOPS_OF(u16, uint16_t)
+
+/* The loops over one kind of cells, and the bytes of a cell. */
+struct mapdr_kind {
+    int64_t size;
+    void (*compared)(const void *, const void *, int64_t, int, int, struct mapdr_found *);
+    void (*gap)(const void *, const void *, int64_t, int, int, struct mapdr_gap *);
+    void (*row)(const void *, int64_t, int64_t, int32_t *, int32_t *);
+};
+
+/* In the order of KINDS: b, B, h, H. */
+static const struct mapdr_kind mapdr_kinds[] = {
+    {1, mapdr_compared_i8, mapdr_gap_i8, mapdr_row_i8},
+    {1, mapdr_compared_u8, mapdr_gap_u8, mapdr_row_u8},
+    {2, mapdr_compared_i16, mapdr_gap_i16, mapdr_row_i16},
+    {2, mapdr_compared_u16, mapdr_gap_u16, mapdr_row_u16},
+};

@@ -9,7 +9,7 @@ from pathlib import Path
 from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.kernel.registry import Registry
-from mapdr.node.doubts import of_stages, twice, warnings
+from mapdr.node.doubts import of_stages, of_steps, twice, warnings
 from mapdr.node.plan import Plan, make_plan
 from mapdr.node.surroundings import faults, step_faults
 
@@ -54,7 +54,8 @@ def examine(
     doubts: tuple[Problem, ...] = ()
     if surroundings:
         findings += [*faults(loaded, plan), *step_faults(loaded, registry)]
-        doubts = loaded.locate([*warnings(loaded), *twice(loaded, registry), *of_stages(plan)])
+        doubted = [*warnings(loaded), *twice(loaded, registry), *of_stages(plan), *of_steps(loaded, registry)]
+        doubts = loaded.locate(doubted)
     found = {*loaded.problems, *loaded.locate(findings)}
     problems = tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))
     return Checked(path, loaded, plan, registry, problems, doubts)

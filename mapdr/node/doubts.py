@@ -6,11 +6,13 @@ import re
 import shutil
 from collections.abc import Iterator
 
+from pydantic import TypeAdapter, ValidationError
+
 from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.dicom import tags
 from mapdr.dicom.path import tag_vr
-from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.registry import Registry
@@ -83,6 +85,22 @@ def of_stages(plan: Plan) -> Iterator[Finding]:
             doubted = []
             yield failing(place, error)
         yield from (Finding((*place, *each.place), each.what, each.cure) for each in doubted)
+
+
+def of_steps(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
+    """What the steps of rules doubt of their configuration; one that cannot be read is a problem."""
+    for index, rule in enumerate(loaded.config.rule if loaded.config is not None else ()):
+        for type_, plain in rule.steps:
+            place: Place = ("rule", index, type_)
+            try:
+                factory = registry.factory("transform", type_)
+                doubted = list(factory.doubts(TypeAdapter(factory.config).validate_python(plain)))
+            except (MapdrError, ValidationError):
+                continue
+            except Exception as error:  # noqa: BLE001  as for stages
+                doubted = []
+                yield failing(place, error)
+            yield from (Finding((*place, *each.place), each.what, each.cure) for each in doubted)
 
 
 def _unnamed(config: Config) -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from mapdr.dicom import tags
@@ -23,6 +24,48 @@ _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cjP  ",
 """How JPEG and JPEG-LS, JPEG 2000, JPEG XL codestreams, JP2 files and containers of JPEG XL begin."""
 
 Span = tuple[int, int]
+
+
+class Spans:
+    """Where fragments begin and end, in their order: 16 bytes for each, for there may be millions."""
+
+    def __init__(self) -> None:
+        self._ends = array("q")
+
+    def add(self, start: int, stop: int) -> None:
+        """The next one."""
+        self._ends.extend((start, stop))
+
+    def __len__(self) -> int:
+        return len(self._ends) // 2
+
+    def __getitem__(self, index: int) -> Span:
+        if not 0 <= index < len(self):
+            raise IndexError("there is no such fragment")
+        return self._ends[2 * index], self._ends[2 * index + 1]
+
+    def __iter__(self) -> Iterator[Span]:
+        return zip(self._ends[::2], self._ends[1::2], strict=True)
+
+
+class FrameSpans:
+    """The spans of each frame's fragments."""
+
+    def __init__(self, spans: Spans, firsts: Sequence[int]) -> None:
+        """`firsts`: the number of each frame's first fragment."""
+        self._spans, self._firsts = spans, firsts
+
+    def __len__(self) -> int:
+        return len(self._firsts)
+
+    def __getitem__(self, index: int) -> list[Span]:
+        if not 0 <= index < len(self):
+            raise IndexError("there is no such frame")
+        last = self._firsts[index + 1] if index + 1 < len(self) else len(self._spans)
+        return [self._spans[each] for each in range(self._firsts[index], last)]
+
+    def __iter__(self) -> Iterator[list[Span]]:
+        return (self[index] for index in range(len(self)))
 
 
 def encapsulate(frames: Sequence[bytes], *, limit: int = 1 << 32) -> tuple[bytes, tuple[Part, ...]]:
@@ -67,9 +110,10 @@ def _joined(table: bytes, fragments: Sequence[Part]) -> tuple[Part, ...]:
     return (_HEAD + fragment_head(len(table)) + table, *fragments, _END)
 
 
-def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], list[Span]]:
+def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], Spans]:
     """The Basic Offset Table and the spans of the fragments. Raises Permanent(reason="fragments")."""
-    spans: list[Span] = []
+    spans = Spans()
+    table: bytes | None = None
     at = pixel.value
     while True:
         start = data[at : at + 8]
@@ -79,15 +123,17 @@ def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], list[Span]]:
         length = int.from_bytes(start[4:], "little")
         if start[:4] != _ITEM or value + length > pixel.end:
             raise _broken(f"an item was expected at byte {at}")
-        spans.append((value, value + length))
         at = value + length
-    if not spans:
+        if table is None:
+            table = bytes(data[value:at])
+        else:
+            spans.add(value, at)
+    if table is None:
         raise _broken("there is no offset table")
-    table = data[slice(*spans.pop(0))]
     return struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4]), spans
 
 
-def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") -> list[list[Span]]:
+def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") -> FrameSpans:
     """The spans of each frame's fragments; `extended` is the value of the Extended Offset Table, if any.
 
     Frames are told apart by the number of fragments, the tables, or at last by how codestreams begin.
@@ -95,40 +141,52 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
     """
     basic, spans = fragments(data, pixel)
     if len(spans) == frames:
-        return [[span] for span in spans]
-    starting = {start - 8: _start(data[start : min(start + 12, stop)]) for start, stop in spans}
+        return FrameSpans(spans, range(frames))
+    starting = [_start(data[start : min(start + 12, stop)]) for start, stop in spans]
     if frames == 1 and spans:
-        return [_alone(spans, starting)]
-    offsets: tuple[int, ...] = basic
-    if len(extended) == 8 * frames:
-        offsets = struct.unpack(f"<{frames}Q", extended)
-    if spans and len(offsets) == frames:
-        base = spans[0][0] - 8
-        starts = {base + offset for offset in offsets}
+        firsts = array("q", [0])
     else:
-        starts = {place for place, start in starting.items() if start}
-    grouped: list[list[Span]] = []
-    for span in spans:
-        if span[0] - 8 in starts:
-            grouped.append([])
-        elif not grouped:
-            raise _broken("the first fragment begins no frame")
-        grouped[-1].append(span)
-    if len(grouped) != frames:
+        firsts = _firsts(spans, starting, _offsets(basic, frames, extended))
+    if len(firsts) != frames:
         raise _broken(f"{len(spans)} fragments do not make {frames} frames")
-    return [_alone(frame, starting) for frame in grouped]
+    _refuse_more(starting, firsts)
+    return FrameSpans(spans, firsts)
 
 
-def _alone(frame: list[Span], starting: Mapping[int, bytes]) -> list[Span]:
-    """The spans of one frame. Raises Permanent where more than one codestream begins in them: a decoder would
-    give the pixels of the first, and the others would be lost without a word.
+def _offsets(basic: tuple[int, ...], frames: int, extended: bytes) -> tuple[int, ...]:
+    """Where frames begin, by the table that has one offset for each; empty where neither has."""
+    if len(extended) == 8 * frames:
+        return struct.unpack(f"<{frames}Q", extended)
+    return basic if len(basic) == frames else ()
+
+
+def _firsts(spans: Spans, starting: list[bytes], offsets: tuple[int, ...]) -> array[int]:
+    """The numbers of the fragments that begin a frame. Raises Permanent where the first one begins none."""
+    if offsets and spans:
+        base = spans[0][0]
+        places = {base + offset for offset in offsets}
+        firsts = array("q", (number for number, (start, _) in enumerate(spans) if start in places))
+    else:
+        firsts = array("q", (number for number, start in enumerate(starting) if start))
+    if spans and (not firsts or firsts[0]):
+        raise _broken("the first fragment begins no frame")
+    return firsts
+
+
+def _refuse_more(starting: list[bytes], firsts: array[int]) -> None:
+    """Raises Permanent where more than one codestream begins in a frame: a decoder would give the pixels of
+    the first, and the others would be lost without a word.
 
     Only what begins as the first one does counts: the two bytes of JPEG XL are in other codestreams, too.
     """
-    first, *others = (starting[start - 8] for start, _ in frame)
-    if first and first in others:
-        raise _broken("there are more codestreams than the data set says frames, or other offsets of them")
-    return frame
+    frame = -1
+    for number, start in enumerate(starting):
+        if frame + 1 < len(firsts) and firsts[frame + 1] == number:
+            frame += 1
+        elif start and start == starting[firsts[frame]]:
+            raise _broken(
+                "there are more codestreams than the data set says frames, or other offsets of them"
+            )
 
 
 def begins_frame(head: bytes) -> bool:

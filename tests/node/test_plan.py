@@ -245,3 +245,12 @@ def test_a_plugin_s_doubts_are_warnings_and_so_is_that_it_fails_over_them(tmp_pa
     assert told["egress.good.url"].what == "is odd"
     assert "KeyError" in told["egress.bad"].what
     assert "QXSECRETQX" not in str(told)
+
+
+def test_what_the_steps_of_a_rule_doubt_is_warned_of_with_its_place(tmp_path: Path) -> None:
+    rule = '[[rule]]\nname = "r"\nsend_to = []\ncompress = { to = "jpeg", ratio = 10, color = "ybr" }\n'
+    (tmp_path / "mapdr.toml").write_text(rule)
+    checked = examine(tmp_path / "mapdr.toml", Registry(), surroundings=True)
+    (told,) = (each for each in checked.warnings if "compress" in each.path)
+    assert (told.path, told.line) == ('rule "r".compress.color', 4)
+    assert "no effect" in told.what

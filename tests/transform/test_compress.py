@@ -297,6 +297,30 @@ def test_padding_of_monochrome1_lies_at_the_bright_end() -> None:
     assert ends["MONOCHROME1"][0] > ends["MONOCHROME1"][1]
 
 
+@pytest.mark.parametrize("target", [{"psnr": 40}, {"max_error": 16}, {"ratio": 50}])
+@pytest.mark.parametrize("method", ["jpeg2000", "htj2k"])
+@pytest.mark.parametrize("shape", ["one value", "a range", "its ends"])
+def test_what_is_padding_alone_stays_within_its_range(
+    method: str, target: dict[str, int], shape: str
+) -> None:
+    # Without pixels that count, a PSNR and a greatest error are met at the lowest level that there is.
+    values = noisy(low=-2000, high=-1000)
+    if shape != "a range":
+        values = (
+            np.where(values < -1500, -2000, -1000) if shape == "its ends" else np.full_like(values, -1000)
+        )
+    data = image(values, stored=16, signed=True)
+    data.PixelPaddingValue, data.PixelPaddingRangeLimit = -2000, -1000
+    if shape == "one value":
+        data.PixelPaddingValue = -1000
+    step = STAGE.build(settings(), CompressConfig(to=method, **target), None)
+    _, found = compressed(step, data)
+    low, high = found.PixelPaddingValue, found.PixelPaddingRangeLimit
+    assert data.PixelPaddingValue - 8 <= low <= high <= -1000 + 8
+    pixels = decoded(found)[0]
+    assert ((pixels >= low) & (pixels <= high)).all()
+
+
 def test_padding_that_would_mix_with_the_image_stays_lossless() -> None:
     values = noisy(low=2, high=2000)
     values[::7] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,25 @@ def test_what_begins_as_another_codec_does_is_within_a_codestream() -> None:
                 frame_spans(blob, pixel_of(blob), 1)
         else:
             assert [len(spans) for spans in frame_spans(blob, pixel_of(blob), 1)] == [3]
+
+
+def test_many_fragments_take_little_memory() -> None:
+    """16 bytes for each, and 8 more for each frame where one has several."""
+    count = 20_000
+    body = item(b"") + item(b"\xff\xd8\xff\0") * count
+    blob = HEAD + body + item(b"more") + END
+    pixel = pixel_of(blob)
+    tracemalloc.start()
+    try:
+        spans = frame_spans(blob, pixel, count)
+        held, _ = tracemalloc.get_traced_memory()
+        assert len(spans[count - 1]) == 2
+        assert held < 32 * count
+    finally:
+        tracemalloc.stop()
+    assert [len(frame) for frame in spans] == [1] * (count - 1) + [2]
+    with pytest.raises(IndexError):
+        spans[count]
 
 
 def test_one_frame_takes_all_fragments() -> None:

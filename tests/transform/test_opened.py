@@ -147,7 +147,12 @@ def test_what_is_no_sequence_of_items_is_refused_with_its_place(body: bytes, wor
 
 def test_an_item_may_end_where_the_pixel_data_does_and_tables_hold_whole_offsets() -> None:
     blob = HEAD + item(struct.pack("<2I", 0, 10) + b"xy") + item(b"ab") + item(b"") + END
-    assert fragments(blob, pixel_of(blob)) == ((0, 10), [(38, 40), (48, 48)])
+    offsets, spans = fragments(blob, pixel_of(blob))
+    assert (offsets, list(spans)) == ((0, 10), [(38, 40), (48, 48)])
+    assert [spans[1], len(spans)] == [(48, 48), 2]
+    for beyond in (2, -1):
+        with pytest.raises(IndexError):
+            spans[beyond]
     cut = Element(0x7FE00010, "OB", 0, 12, 40, undefined=True)
     with pytest.raises(Permanent):
         fragments(blob[:40], cut)  # nothing follows

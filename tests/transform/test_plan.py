@@ -16,7 +16,7 @@ from mapdr.transform.encode import wish as wishes
 from mapdr.transform.encode.methods import AUTO, METHODS, Method, Name
 from mapdr.transform.encode.plan import REFUSED, Course, Plan, Subject, Wish, Writers, plan
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED, MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
-from mapdr.transform.encode.wish import CompressConfig, unavailable
+from mapdr.transform.encode.wish import CompressConfig, unavailable, without_effect
 
 CT, US, SEG, MG = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "6.1", "66.4", "1.2"))
 EXPLICIT, IMPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN
@@ -372,6 +372,31 @@ def test_max_error_is_a_target_alone_and_a_limit_beside_another(
     found = CompressConfig.model_validate(config)
     assert found.target == target
     assert found.wish.lossy == bool(target)
+
+
+@pytest.mark.parametrize(
+    ("config", "keys"),
+    [
+        ({"to": "jpeg", "ratio": 10, "color": "ybr"}, ["color"]),
+        ({"to": ["jpegls", "rle"], "color": "rgb", "fallback": "park"}, ["color", "fallback"]),
+        ({"to": ["rle", "htj2k-lossless"], "color": "ybr"}, []),
+        ({"to": "auto", "ratio": 10, "color": "ybr", "fallback": "park", "exclude": ["MG"]}, []),
+        ({"to": "jpegls-near", "near": 2, "fallback": "original"}, []),
+        (
+            {"to": "jpeg2000", "lossless": True, "fallback": "lossless", "exclude": ["MG"]},
+            ["fallback", "exclude"],
+        ),
+        ({"to": "jpegxl-recompress", "fallback": "original"}, []),
+        ({"to": ["jpegxl-recompress", "rle"], "fallback": "lossless"}, ["fallback"]),
+        ({"to": "rle"}, []),
+    ],
+)
+def test_what_has_no_effect_by_a_rule_s_methods_is_doubted(
+    config: dict[str, object], keys: list[str]
+) -> None:
+    found = list(without_effect(CompressConfig.model_validate(config)))
+    assert [each.place for each in found] == [(key,) for key in keys]
+    assert all("no effect" in each.what for each in found)
 
 
 def test_a_method_without_a_codec_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

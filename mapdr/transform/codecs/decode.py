@@ -11,6 +11,7 @@ import struct
 import numpy as np
 
 from mapdr.kernel.codec import FrameFormat, Mismatch, Pixels
+from mapdr.transform.codecs.whole import check_jpeg
 
 
 def jpeg2000(form: FrameFormat, stream: bytes) -> Pixels:
@@ -43,6 +44,19 @@ def jpeg(form: FrameFormat, stream: bytes) -> Pixels:
     else:
         pixels = imagecodecs.jpeg_decode(stream)
     return pixels
+
+
+def foreign_jpeg(form: FrameFormat, stream: bytes) -> Pixels:
+    """As `jpeg`, for what came from outside. Raises Mismatch also where an end marker stands behind the cut,
+    or between."""
+    check_jpeg(stream)
+    return jpeg(form, stream)
+
+
+def foreign_jpeg_lossless(form: FrameFormat, stream: bytes) -> Pixels:
+    """As `jpeg_lossless`, likewise."""
+    check_jpeg(stream)
+    return jpeg_lossless(form, stream)
 
 
 def _ends(stream: bytes) -> None:

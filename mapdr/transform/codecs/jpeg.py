@@ -111,8 +111,8 @@ def build(settings: Settings, config: NothingToSay, next: None) -> Abilities:
     syntaxes = (uid.JPEG_BASELINE, uid.JPEG_EXTENDED, *_RETIRED, *_LOSSLESS)
     if lacking := missing("JPEG8"):
         return Abilities(tuple(Ability(each, lacking, lacking) for each in syntaxes))
-    lossy = Decoder(decode.jpeg, headers.jpeg, gives_rgb=True)
-    lossless = Decoder(decode.jpeg_lossless, headers.jpeg)
+    lossy = Decoder(decode.foreign_jpeg, headers.jpeg, gives_rgb=True)
+    lossless = Decoder(decode.foreign_jpeg_lossless, headers.jpeg)
     encoder = Lossless()
     return Abilities(
         (

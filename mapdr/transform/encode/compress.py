@@ -50,7 +50,7 @@ from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
 from mapdr.transform.encode.series import SeriesCourses, of_series
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
-from mapdr.transform.encode.wish import CompressConfig, unavailable
+from mapdr.transform.encode.wish import CompressConfig, unavailable, without_effect
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
 from mapdr.transform.image import LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
@@ -357,4 +357,6 @@ def build(settings: Settings, config: CompressConfig, next: None) -> CompressSte
     return CompressStep(settings, config)
 
 
-STAGE = Factory("transform", "compress", CompressConfig, build, order=90, faults=unavailable)
+STAGE = Factory(
+    "transform", "compress", CompressConfig, build, order=90, faults=unavailable, doubts=without_effect
+)

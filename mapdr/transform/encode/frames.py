@@ -217,7 +217,8 @@ class FrameEncoder:
                 raise Objection(objection)
         padding = None
         if self._padding is not None:
-            padding = PaddingGap.join(self._padding, [gap for _, gap in checks[1]])
+            error = max(quality.max_error for quality in qualities)
+            padding = PaddingGap.join(self._padding, [gap for _, gap in checks[1]], error)
             if padding is None:
                 raise Objection("padding")
         return Encoded(made, self._form(setting).photometric, setting, padding, Reached.of(qualities))

@@ -198,10 +198,14 @@ class PaddingGap:
         )
 
     @staticmethod
-    def join(padding: Padding, gaps: list[PaddingGap]) -> Padding | None:
-        """The range that is padding in every frame and image in none; None when there is no such range."""
+    def join(padding: Padding, gaps: list[PaddingGap], error: int = 1 << 16) -> Padding | None:
+        """The range that is padding in every frame and image in none; None when there is no such range, or
+        when it reaches out of the declared one by more than twice the greatest `error` of the image's own
+        pixels, and more than noise: what is padding alone has no error, and would be moved anywhere."""
         low = min([padding.low, *(gap.low for gap in gaps)])
         high = max([padding.high, *(gap.high for gap in gaps)])
+        if max(padding.low - low, high - padding.high) > max(2 * error, NOISE):
+            return None
         if any(gap.below >= low or gap.above <= high for gap in gaps):
             return None
         return Padding(low, high)
