@@ -217,6 +217,11 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/store/test_priority.py",
     ),
     "mapdr/store/queue/rerouted": ("tests/store/test_reroute.py",),
+    "mapdr/store/queue/promises": (
+        "tests/store/test_reroute.py",
+        "tests/store/test_jobs.py",
+        "tests/store/test_corrections.py",
+    ),
     "mapdr/store/queue/reroute": (
         "tests/store/test_reroute.py",
         "tests/store/test_jobs.py",
