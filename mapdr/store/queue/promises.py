@@ -23,12 +23,14 @@ _delivery = schema.delivery
 class Routed:
     """An image that is to be promised: recipes by destination, and what is corrected of it (tag, old, new).
 
-    `taken` is False if no rule takes it, `readable` if its file is gone.
+    `taken` is False if no rule takes it, `stays` is True if rules do and send it nowhere; `readable` is False
+    if its file is gone.
     """
 
     row: Row[Any]
     to: Mapping[int, int]
     taken: bool = True
+    stays: bool = False
     readable: bool = True
     changes: Sequence[tuple[str, str, str]] = ()
 
@@ -36,12 +38,13 @@ class Routed:
 @dataclass(slots=True)
 class Promises:
     """What one transaction writes: rows of deliveries (`batch.DELIVERY_COLUMNS`), the numbers of those that
-    end, and the (study, destination) pairs that change."""
+    end, the (study, destination) pairs that change, and images that rules keep here."""
 
     made: list[tuple[Any, ...]] = field(default_factory=list)
     replaced: list[int] = field(default_factory=list)
     changed: set[tuple[int, int]] = field(default_factory=set)
     corrected: list[dict[str, Any]] = field(default_factory=list)
+    staying: set[bytes] = field(default_factory=set)
     gone: set[bytes] = field(default_factory=set)
     still_parked: int = 0
     again: int = 0
@@ -51,6 +54,8 @@ class Promises:
         """What the rules say of one image; `concerned` are the destinations of the chosen deliveries, None
         for all."""
         row = image.row
+        if image.stays:
+            self.staying.add(row.id)
         standing: dict[int, list[Row[Any]]] = defaultdict(list)
         batch, before_all = 0, len(self.made)
         for delivery in connection.execute(_promises_of(row)):

@@ -200,7 +200,9 @@ class Rerouting:
             (tag_key(path), "\\".join(header.texts(path)), new)
             for path, new in (by.corrections.values if by.corrections else {}).items()
         ]
-        return Routed(row, to, taken=bool(routing.deliveries), changes=changes)
+        taken = not routing.unrouted
+        stays = taken and not routing.deliveries
+        return Routed(row, to, taken=taken, stays=stays, changes=changes)
 
     def _header(self, row: Row[Any], wanted: frozenset[TagPath]) -> Header | None:
         """What the file of an image says, or None if it is gone or cannot be read."""
@@ -255,7 +257,7 @@ class Rerouting:
     ) -> None:
         if written.made:
             connection.exec_driver_sql(self._insert, written.made)
-        for ids in portions(list({values[0] for values in written.made})):
+        for ids in portions(list({values[0] for values in written.made} | written.staying)):
             connection.execute(update(_instance).where(_instance.c.id.in_(ids)).values(routed=1))
         if written.corrected and corrections:
             by = {"operator": corrections.operator, "at": now}
