@@ -281,7 +281,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/index/instances": ("tests/store/test_instances.py", "tests/store/test_index_parts.py"),
     "mapdr/store/index/recipes": ("tests/store/test_recipes.py", "tests/store/test_index_parts.py"),
     "mapdr/store/index/strings": ("tests/store/test_strings.py",),
-    "mapdr/store/index/studies": ("tests/store/test_index_parts.py", "tests/store/test_ingest.py"),
+    "mapdr/store/index/studies": ("tests/store/test_index_parts.py",),
     "mapdr/store/index/corrections": ("tests/store/test_corrections.py",),
     "mapdr/store/index/copying": ("tests/store/test_copying.py", "tests/store/test_moving.py"),
     "mapdr/store/index/moving": ("tests/store/test_moving.py",),
