@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterable
 
 import pytest
+from sqlalchemy import Connection
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Header, Routing
 from mapdr.store import Rules, Store
 from mapdr.store.alarms import Raised, RaisedAlarms
 from mapdr.store.index.flow import MINUTES, MOST, Flow
-from mapdr.store.index.studies import tag_key, tag_path
+from mapdr.store.index.studies import count_generation, generation, tag_key, tag_path
 from mapdr.store.outbox import OutboxEntry
 from mapdr.store.rules import EarlierRules
 from mapdr.store.set_aside import SetAside
@@ -162,6 +163,33 @@ def test_a_study_has_the_time_of_its_last_image(store: Store) -> None:
         first, last = connection.exec_driver_sql("SELECT first_at, last_at FROM study").one()
         received = connection.exec_driver_sql("SELECT received_at FROM instance ORDER BY id").scalars()
         assert [first, last] == list(received)
+
+
+def test_a_study_that_changed_is_due_and_what_was_announced_of_it_stays(store: Store) -> None:
+    def told(connection: Connection) -> tuple[object, ...]:
+        query = "SELECT changed_at, due, announced FROM progress WHERE study = 7 AND destination = 1"
+        return tuple(connection.exec_driver_sql(query).one())
+
+    with store.database.write() as connection:
+        store.studies.touch(connection, [], 9.0)
+        store.studies.touch(connection, [(7, 1), (7, 2)], 10.0)
+        assert told(connection) == (10.0, 1, 0)
+        connection.exec_driver_sql("UPDATE progress SET due = 0, announced = 3")
+        store.studies.touch(connection, {(7, 1)}, 5.0)
+        assert told(connection) == (10.0, 1, 3), "a clock that was set back makes it no older"
+        due = connection.exec_driver_sql("SELECT destination FROM progress WHERE due = 1").scalars()
+        assert list(due) == [1]
+
+
+def test_each_erasure_is_counted(store: Store) -> None:
+    with store.database.write() as connection:
+        facts = connection.exec_driver_sql("SELECT count(*) FROM fact").scalar()
+        told = [generation(connection)]
+        for _ in range(2):
+            count_generation(connection)
+            told.append(generation(connection))
+        assert told == ["", "1", "2"]
+        assert connection.exec_driver_sql("SELECT count(*) FROM fact").scalar() == (facts or 0) + 1
 
 
 def test_a_tag_path_comes_back_from_its_key() -> None:

@@ -85,6 +85,33 @@ def test_without_room_for_a_copy_nothing_is_changed(old: Path, monkeypatch: pyte
     assert not moving.copies(old)
 
 
+def test_room_is_needed_for_two_indexes_with_their_logs_and_some_to_spare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index.db"
+    index.write_bytes(bytes(1000))
+    (tmp_path / "index.db-wal").write_bytes(bytes(500))
+    done: list[str] = []
+    free = [2 * 1500 + 64_000_000 - 1]
+
+    def copy(source: Path, target: Path) -> None:
+        done.append(f"copied to {target.suffix}")
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(moving, "copy_index", copy)
+    monkeypatch.setattr(moving, "sync_folder", lambda folder: done.append(f"flushed {folder == tmp_path}"))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free[0]))
+    with pytest.raises(ConfigurationError, match="64 MB are needed"):
+        moving.keep_copy(index, "4")
+    assert done == []
+    free[0] += 1
+    kept = moving.keep_copy(index, "4")
+    assert moving.copies(index) == [kept]
+    assert kept.name.startswith("index.db.schema-4.")
+    assert kept.read_bytes() == index.read_bytes()
+    assert done == ["copied to .part", "flushed True"], "under its name only when it is whole"
+
+
 @pytest.mark.parametrize("claim", ["node", "running", "claim"])
 def test_nothing_is_moved_under_a_node_of_an_earlier_version(old: Path, claim: str) -> None:
     folder = old.parent / "spool" / "clinic"

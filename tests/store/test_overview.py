@@ -149,6 +149,13 @@ def test_a_parked_version_is_told_beside_the_one_that_was_delivered(store: Store
         )
 
 
+def test_what_was_dismissed_is_told_where_nothing_was_delivered(store: Store) -> None:
+    settle(store, "1.2.3", "a", "parked", "refused")
+    assert store.actions.dismiss(Selection()) == 1
+    (row,) = store.overview.studies(Selection(study_instance_uid="9"))
+    assert row.destinations["a"] == [Standing("dismissed", "", 1, again=False)]
+
+
 def settle_newest(store: Store, destination: str, state: str) -> None:
     (row,) = store.listing.select(Selection(destination=destination, state="pending"))
     store.ledger.settle([Settlement(row.id, state)])

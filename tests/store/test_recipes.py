@@ -48,6 +48,17 @@ def test_a_recipe_is_kept_under_its_hash_for_good(store: Store) -> None:
         fresh.hash(99)
 
 
+def test_a_recipe_that_is_known_needs_no_write_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for with every image."""
+    number = store.recipes.number("r7")
+
+    def refuse() -> None:
+        raise AssertionError("another program may hold it")
+
+    monkeypatch.setattr(store.database, "write", refuse)
+    assert (store.recipes.number("r7"), store.recipes.find("r7")) == (number, number)
+
+
 def test_what_was_kept_is_what_a_retry_gets(store: Store) -> None:
     (id_,) = ids(store, (1, 1))
     memory = store.recipes.memory(id_, "r1", J2K)

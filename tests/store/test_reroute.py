@@ -394,6 +394,37 @@ def test_what_is_promised_anew_is_unrouted_no_more(opener: Opener) -> None:
     assert (done.deliveries, done.unrouted, store.counts.unrouted()) == (1, 1, 1)
 
 
+def keep_mr(header: Header, source: Source) -> Routing:
+    """A rule that keeps MR here (`send_to = []`), and none for anything else."""
+    return Routing(rules=("keep",) if header.text(MODALITY) == "MR" else ())
+
+
+def test_an_image_that_a_rule_keeps_here_is_unrouted_no_more(opener: Opener) -> None:
+    """It would else be shown as one that no rule takes, and be purged as such."""
+    store = opener(router=To())
+    push(store, "1.1", modality="MR")
+    push(store, "1.2", modality="CT")
+    assert store.writer.flush()
+    keys, unrouted = store.rerouting.choose(Selection()), Selection(state="unrouted")
+    for write in (False, True):
+        ((done, images),) = store.rerouting.steps(
+            keys, Selection(), keep_mr, frozenset({MODALITY}), write=write
+        )
+        assert (done.images, done.deliveries, done.unrouted) == (2, 0, 1)
+        assert {one.sop_instance_uid: one.state for one in images} == {"1.1": "standing", "1.2": "unrouted"}
+        assert store.counts.unrouted() == (1 if write else 2)
+    assert [one.sop_instance_uid for one in store.overview.images(unrouted)] == ["1.2"]
+
+
+def test_an_image_whose_destination_was_not_chosen_stays_unrouted(opener: Opener) -> None:
+    """Its rules name another one, to which nothing was promised: it must stay in sight."""
+    store = opener(router=To())
+    push(store, "1.1")
+    assert store.writer.flush()
+    done = store.rerouting.reroute(Selection(), To("x").route, NOTHING, only=["y"])
+    assert (done.deliveries, done.unrouted, store.counts.unrouted()) == (0, 0, 1)
+
+
 def test_which_images_are_chosen_is_told_by_value(mixed: Store) -> None:
     chosen = mixed.rerouting.choose(Selection(study_instance_uid="9.1"))
     assert chosen == sorted(chosen)

@@ -58,6 +58,29 @@ def test_a_text_that_is_known_needs_no_write_lock(store: Store, monkeypatch: pyt
     assert {text: other.number(text) for text in known} == known
 
 
+def test_what_was_asked_for_is_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image asks for a dozen of them, and every row that is leased."""
+    made = store.strings.number("made")
+    source = store.sources.number(SOURCE)
+    table, sources = StringTable(store.database), Sources(store.database)
+    assert table.find("made") == made
+    told = StringTable(store.database)
+    assert (told.text(made), sources.source(source)) == ("made", SOURCE)
+
+    def refuse() -> None:
+        raise AssertionError("it is known")
+
+    for way in ("read", "write"):
+        monkeypatch.setattr(store.database, way, refuse)
+    for each in (store.strings, table, told):
+        assert (each.find("made"), each.number("made"), each.text(made)) == (made, made, "made")
+        assert each.intern(["made", ""]) == {"made": made, "": 0}
+    assert (store.sources.number(SOURCE), store.sources.source(source), sources.source(source)) == (
+        *(source, SOURCE),
+        SOURCE,
+    )
+
+
 def test_an_odd_text_is_told_as_it_is_kept(store: Store) -> None:
     number = store.strings.number(ODD)
     for table in (store.strings, StringTable(store.database)):

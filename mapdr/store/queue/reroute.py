@@ -8,63 +8,35 @@ nothing to do. What is being sent at this moment ends as it will; what was deliv
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Header, Priority, Routing, Source, TagPath
+from mapdr.kernel.item import Header, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.corrections import corrected
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.recipes import Recipes
-from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
+from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies, tag_key
 from mapdr.store.queue.batch import DELIVERY_COLUMNS
 from mapdr.store.queue.jobs import take
+from mapdr.store.queue.promises import Promises, Routed, told
 from mapdr.store.queue.rerouted import Corrections, ImageRerouted, Rerouted
 from mapdr.store.spool.headers import read_file_header
 
 _delivery, _instance = schema.delivery, schema.instance
 
 Route = Callable[[Header, Source], Routing]
-
-
-@dataclass(slots=True)
-class _Promises:
-    """What one transaction writes."""
-
-    made: list[tuple[Any, ...]] = field(default_factory=list)
-    replaced: list[int] = field(default_factory=list)
-    changed: set[tuple[int, int]] = field(default_factory=set)
-    corrected: list[dict[str, Any]] = field(default_factory=list)
-    gone: set[bytes] = field(default_factory=set)
-    still_parked: int = 0
-    again: int = 0
-    uncorrected: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Routed:
-    """An image that is to be promised: recipes by destination, and what is corrected of it (tag, old, new).
-
-    `taken` is False if no rule takes it, `readable` if its file is gone.
-    """
-
-    row: Row[Any]
-    to: Mapping[int, int]
-    taken: bool = True
-    readable: bool = True
-    changes: Sequence[tuple[str, str, str]] = ()
 
 
 class _Numbers:
@@ -212,11 +184,11 @@ class Rerouting:
             found[bytes(row.instance)].add(row.destination)
         return found
 
-    def _routed(self, row: Row[Any], by: _Deciding) -> _Routed:
+    def _routed(self, row: Row[Any], by: _Deciding) -> Routed:
         """What an image is to be promised."""
         header = self._header(row, by.wanted)
         if header is None:
-            return _Routed(row, {}, readable=False)
+            return Routed(row, {}, readable=False)
         routing = by.route(header, self._instances.from_row(row).source)
         header = header.assuming(routing.assumed) if routing.assumed else header
         to = {
@@ -228,7 +200,9 @@ class Rerouting:
             (tag_key(path), "\\".join(header.texts(path)), new)
             for path, new in (by.corrections.values if by.corrections else {}).items()
         ]
-        return _Routed(row, to, taken=bool(routing.deliveries), changes=changes)
+        taken = not routing.unrouted
+        stays = taken and not routing.deliveries
+        return Routed(row, to, taken=taken, stays=stays, changes=changes)
 
     def _header(self, row: Row[Any], wanted: frozenset[TagPath]) -> Header | None:
         """What the file of an image says, or None if it is gone or cannot be read."""
@@ -248,7 +222,7 @@ class Rerouting:
 
     def _promise(
         self,
-        routed: Sequence[_Routed],
+        routed: Sequence[Routed],
         concerned: Mapping[bytes, AbstractSet[int]] | None,
         by: _Deciding,
         job: int | None,
@@ -256,7 +230,7 @@ class Rerouting:
         write: bool,
     ) -> tuple[Rerouted, Sequence[ImageRerouted]]:
         """One transaction: what these images are promised, and what became of each."""
-        written = _Promises()
+        written = Promises()
         now = time.time()
         with self._database.write() if write else self._database.read() as connection:
             if write and job is not None:
@@ -269,23 +243,22 @@ class Rerouting:
                 purged = select(_instance.c.purged_at).where(_instance.c.id == key).with_for_update()
                 if connection.execute(purged).scalar() is None:
                     only = None if concerned is None else concerned[key]
-                    self._promise_image(connection, written, one, only)
+                    written.add(connection, one, only)
                 else:
                     written.gone.add(key)
             if by.corrections is None:
                 written.uncorrected = corrected(connection, {values[0] for values in written.made})
             if write:
                 self._write(connection, written, by.corrections, now)
-        return _told(routed, written, by.numbers)
+        return told(routed, written, by.numbers.name)
 
     def _write(
-        self, connection: Connection, written: _Promises, corrections: Corrections | None, now: float
+        self, connection: Connection, written: Promises, corrections: Corrections | None, now: float
     ) -> None:
         if written.made:
             connection.exec_driver_sql(self._insert, written.made)
-            routed = list({values[0] for values in written.made})
-            for ids in portions(routed):
-                connection.execute(update(_instance).where(_instance.c.id.in_(ids)).values(routed=1))
+        for ids in portions(list({values[0] for values in written.made} | written.staying)):
+            connection.execute(update(_instance).where(_instance.c.id.in_(ids)).values(routed=1))
         if written.corrected and corrections:
             by = {"operator": corrections.operator, "at": now}
             connection.execute(insert(schema.correction), [{**one, **by} for one in written.corrected])
@@ -293,101 +266,3 @@ class Rerouting:
             statement = update(_delivery).where(_delivery.c.id.in_(numbers))
             connection.execute(statement.values(state=int(State.SUPERSEDED), settled_at=now))
         self._studies.touch(connection, written.changed, now)
-
-    def _promise_image(
-        self,
-        connection: Connection,
-        written: _Promises,
-        image: _Routed,
-        concerned: AbstractSet[int] | None,
-    ) -> None:
-        """What the rules say of one image; `concerned` are the destinations of the chosen deliveries, None
-        for all."""
-        row = image.row
-        standing: dict[int, list[Row[Any]]] = defaultdict(list)
-        batch, before_all = 0, len(written.made)
-        for delivery in connection.execute(_promises_of(row)):
-            standing[delivery.destination].append(delivery)
-            batch = max(batch, delivery.batch + 1)
-        for destination, recipe in image.to.items():
-            before = standing.pop(destination, [])
-            if before and concerned is not None and destination not in concerned:
-                continue
-            kept = [one for one in before if one.recipe == recipe and one.state in UNDER_WAY]
-            replaced = [one for one in before if one.state in REPLACEABLE and one not in kept]
-            written.replaced += [one.id for one in replaced]
-            if replaced or not kept:
-                written.changed.add((row.study, destination))
-            if not kept:
-                written.again += any(one.state == State.DELIVERED for one in before)
-                # What an operator has stopped stays stopped.
-                state = State.HELD if any(one.state == State.HELD for one in replaced) else State.PENDING
-                written.made.append(
-                    (row.id, row.study, destination, batch, int(Priority.BULK), recipe, int(state), 0.0)
-                )
-        if image.changes and len(written.made) > before_all:
-            written.corrected.append(
-                {
-                    "instance": row.id,
-                    "batch": batch,
-                    "study": row.study,
-                    "changes": json.dumps(image.changes, separators=(",", ":")),
-                }
-            )
-        written.still_parked += sum(
-            one.state == State.PARKED and (concerned is None or destination in concerned)
-            for destination, rows in standing.items()
-            for one in rows
-        )
-
-
-def _told(
-    routed: Sequence[_Routed], written: _Promises, numbers: _Numbers
-) -> tuple[Rerouted, Sequence[ImageRerouted]]:
-    """What one transaction did, in all and of each image."""
-    sizes = {bytes(one.row.id): one.row.size for one in routed}
-    to: Counter[str] = Counter()
-    bytes_to: Counter[str] = Counter()
-    by_image: dict[bytes, list[str]] = defaultdict(list)
-    for key, _, destination, *_ in written.made:
-        name = numbers.name(destination)
-        to[name] += 1
-        bytes_to[name] += sizes[bytes(key)]
-        by_image[bytes(key)].append(name)
-    images = []
-    for one in routed:
-        key = bytes(one.row.id)
-        promised = by_image.get(key, [])
-        state = "promised" if promised else "standing" if one.taken else "unrouted"
-        if not one.readable or key in written.gone:
-            state = "missing"
-        facts = (key.hex(), one.row.study_uid, one.row.sop_instance_uid)
-        images.append(ImageRerouted(*facts, state, promised, one.row.size))
-    states = Counter(one.state for one in images)
-    sums = Rerouted(
-        images=len(images) - states["missing"],
-        deliveries=len(written.made),
-        missing=states["missing"],
-        unrouted=states["unrouted"],
-        superseded=len(written.replaced),
-        still_parked=written.still_parked,
-        to=to,
-        bytes_to=bytes_to,
-        again=written.again,
-        uncorrected=written.uncorrected,
-    )
-    return sums, images
-
-
-def _promises_of(row: Row[Any]) -> Select[Any]:
-    return (
-        select(
-            _delivery.c.id,
-            _delivery.c.destination,
-            _delivery.c.recipe,
-            _delivery.c.state,
-            _delivery.c.batch,
-        )
-        .where(_delivery.c.study == row.study, _delivery.c.instance == row.id)
-        .with_for_update()
-    )

@@ -13,8 +13,8 @@ from mapdr.kernel.item import TagPath
 @dataclass(frozen=True, slots=True)
 class ImageRerouted:
     """What became of one image: "promised" to those destinations `to`; "standing", for what the rules say of
-    it is owed already or was not chosen; "unrouted", as no rule takes it; or "missing", its file gone or
-    unreadable. `size` is its data set's, in bytes."""
+    it is owed already, was not chosen, or is that it stays here; "unrouted", as no rule takes it; or
+    "missing", its file gone or unreadable. `size` is its data set's, in bytes."""
 
     instance: str
     study_instance_uid: str
