@@ -57,6 +57,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/receive/test_runs.py",
     ),
     "mapdr/store/recover": (
+        "tests/store/test_recover_parts.py",
         "tests/store/test_recover.py",
         "tests/store/test_moving.py",
         "tests/store/test_journal_store.py",
