@@ -240,7 +240,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/backup": ("tests/store/test_copying.py",),
     "mapdr/store/clock": ("tests/store/test_clock_tables.py", "tests/store/test_clock.py"),
     "mapdr/store/messages": ("tests/store/test_messages.py",),
-    "mapdr/store/unrouted": ("tests/store/test_unrouted.py",),
+    "mapdr/store/unrouted": ("tests/store/test_unrouted_parts.py",),
     "mapdr/store/index/database": ("tests/store/test_database.py", "tests/store/test_locks.py"),
     "mapdr/store/index/counters": ("tests/store/test_counts.py", "tests/store/test_figures.py"),
     "mapdr/store/index/counts": ("tests/store/test_counts.py", "tests/store/test_repeats.py"),
