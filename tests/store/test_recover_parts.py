@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from mapdr.kernel.errors import Permanent
 from mapdr.store import recover
+from mapdr.store.index import schema
 from mapdr.store.index.database import Database
 from mapdr.store.queue.ingest import Entered
 from mapdr.store.recover import Recovery, _killed_after, _without_repeats
@@ -19,6 +20,7 @@ from mapdr.store.spool.folder import DAMAGED, PART, SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS
 from mapdr.store.spool.ids import id_floor
 from mapdr.store.spool.sealed import NotSealed
+from store.memory import Memory
 
 IDS = [id_floor(1_000_000.0 + number) for number in range(6)]
 
@@ -105,6 +107,19 @@ def test_what_the_index_knows_stays_and_what_it_gave_up_goes(world: World) -> No
     assert world.left() == [IDS[0], IDS[2], IDS[3], IDS[5]]
     assert world.done == [IDS[3:], "hands", "node"]
     assert found == recover.Recovered(leftovers=1, indexed=3, died=3, leases=4)
+
+
+def test_all_that_the_index_has_of_some_ids_is_known_with_the_time_of_its_purge() -> None:
+    index = Memory()
+    purged = {IDS[1]: None, IDS[2]: 5.0, IDS[4]: None}
+    for id_, at in purged.items():
+        index.put(schema.instance, id=bytes.fromhex(id_), purged_at=at)
+    nothing: dict[str, Any] = dict.fromkeys(("spool", "ingest", "ledger", "in_hand", "rules"))
+    recovery = Recovery(index, **nothing, last_beat=None)
+    assert recovery._known(IDS) == purged
+    assert recovery._known(IDS[1:3]) == {IDS[1]: None, IDS[2]: 5.0}
+    assert recovery._known(IDS[3:4]) == {}
+    index.close()
 
 
 def test_unfinished_files_go_first(world: World) -> None:
