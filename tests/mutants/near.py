@@ -234,7 +234,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/retention": ("tests/store/test_retention.py", "tests/store/test_room.py"),
     "mapdr/store/erasure": ("tests/store/test_erasure.py",),
     "mapdr/store/outbox": ("tests/store/test_outbox.py", "tests/store/test_study_events.py"),
-    "mapdr/store/writer": ("tests/store/test_writer.py",),
+    "mapdr/store/writer": ("tests/store/test_writer_steps.py", "tests/store/test_writer.py"),
     "mapdr/store/set_aside": ("tests/store/test_set_aside.py",),
     "mapdr/store/study_events": ("tests/store/test_study_events.py",),
     "mapdr/store/backup": ("tests/store/test_copying.py",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,49 +28,41 @@ def connection() -> Iterator[Connection]:
     engine.dispose()
 
 
-def moved(
-    connection: Connection, table: Table, column: str, offsets: list[float], act: Callable[[], None]
-) -> set[float]:
-    """Which of some moments (seconds from now) `act` moves; by how much is checked."""
+def moved(connection: Connection, table: Table, column: str, offsets: list[float], jump: float) -> set[float]:
+    """Which of some moments (seconds from now) are moved when the clock was set by `jump`; by as much."""
     filled = {each.name: 0 for each in table.columns if each.default is None and not each.nullable}
     key = "study" if table is schema.progress else "source"
     for number, offset in enumerate(offsets, 1):
         connection.execute(insert(table).values({**filled, key: number, column: NOW + offset}))
-    act()
+    (clock._quiet if table is schema.progress else clock._sources)(connection, NOW, jump)
     rows = connection.execute(select(table.c[key], table.c[column])).all()
     shifted = {offsets[number - 1]: at - NOW - offsets[number - 1] for number, at in rows}
-    assert {by for by in shifted.values() if by} <= {HOUR, -HOUR}
+    assert {by for by in shifted.values() if by} <= {jump}
     return {offset for offset, by in shifted.items() if by}
 
 
 def test_the_quiet_of_the_last_day_is_moved_back(connection: Connection) -> None:
     """`changed_at` of what came after the clock was set, a second ago, is of the new clock."""
     asked = [3000.0, -1.0, -3.0, HOUR - DAY + 1, HOUR - DAY - 1]
-    found = moved(
-        connection, schema.progress, "changed_at", asked, lambda: clock._quiet(connection, NOW, -HOUR)
-    )
+    found = moved(connection, schema.progress, "changed_at", asked, -HOUR)
     assert found == {3000.0, -3.0, HOUR - DAY + 1}
 
 
 def test_the_quiet_of_the_last_day_is_moved_forward(connection: Connection) -> None:
     asked = [-1.0, 3.0 - HOUR, 1.0 - HOUR, -HOUR - DAY + 1, -HOUR - DAY - 1]
-    found = moved(
-        connection, schema.progress, "changed_at", asked, lambda: clock._quiet(connection, NOW, HOUR)
-    )
+    found = moved(connection, schema.progress, "changed_at", asked, HOUR)
     assert found == {1.0 - HOUR, -HOUR - DAY + 1}
 
 
 def test_sources_are_moved_back(connection: Connection) -> None:
     asked = [3000.0, 0.5, -1.0, -3.0, -9 * DAY]
-    found = moved(
-        connection, schema.last_arrival, "at", asked, lambda: clock._sources(connection, NOW, -HOUR)
-    )
+    found = moved(connection, schema.last_arrival, "at", asked, -HOUR)
     assert found == {3000.0, 0.5, -3.0, -9 * DAY}
 
 
 def test_sources_are_moved_forward(connection: Connection) -> None:
     asked = [-1.0, 3.0 - HOUR, 1.0 - HOUR, -9 * DAY]
-    found = moved(connection, schema.last_arrival, "at", asked, lambda: clock._sources(connection, NOW, HOUR))
+    found = moved(connection, schema.last_arrival, "at", asked, HOUR)
     assert found == {1.0 - HOUR, -9 * DAY}
 
 

@@ -87,7 +87,7 @@ def test_an_address_of_another_protocol_is_no_dicom_address() -> None:
     assert filemeta.decode(io.BytesIO(written)).source == source
 
 
-@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34", "1.2.3456", "1.2.34567"])
 @pytest.mark.parametrize("title", ["CT1", "CT12"])
 def test_every_element_has_its_tag_and_an_even_length(uid: str, title: str) -> None:
     """PS3.10, section 7.1; UIDs and bytes are padded with zeros, text with blanks (PS3.5, section 6.2)."""
