@@ -137,7 +137,17 @@ def test_one_at_fault_is_found_by_halves_and_the_parts_grow_again(world: World) 
     assert world.pauses == []
 
 
-def test_an_index_at_fault_is_tried_again_whole_until_the_node_stops(world: World) -> None:
+@pytest.mark.parametrize("bad", [1, 2])
+def test_of_two_the_one_at_fault_is_set_aside(world: World, bad: int) -> None:
+    world.poison = {bad}
+    assert world.enter(2)
+    assert world.batches == [[3 - bad]]
+    assert [int(each, 16) for each in world.writer._aside._arrivals] == [bad]
+
+
+def test_an_index_at_fault_is_tried_again_whole_until_the_node_stops(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.errors = [LOCKED, LOCKED]
     world.faults = ["its file is gone"]
     assert world.enter(4)
@@ -145,6 +155,9 @@ def test_an_index_at_fault_is_tried_again_whole_until_the_node_stops(world: Worl
     assert world.pauses == [1.0] * 3
     assert world.runs.calls == ["close"] * 3 + ["open"]
     assert world.writer.failing == ""
+    assert "the index cannot be written: its file is gone" in caplog.text
+    assert "the index can be written again" in caplog.text
+    assert "SECRET" not in caplog.text
     world.go_on = False
     world.errors = [LOCKED]
     assert not world.enter(4)
@@ -258,3 +271,20 @@ def test_how_long_it_waits_is_up_to_who_may_come(world: World, monkeypatch: pyte
     world.writer._waiting.append(arrival(2))
     world.writer._busy.append(arrival(3))
     assert (world.writer.waiting, world.writer.set_aside) == (5, 1)
+
+
+def test_who_stops_goes_on_trying_until_his_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, now = world.writer, 100.0
+    waits: list[float] = []
+    monkeypatch.setattr(writer_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(writer._state, "wait_for", lambda until, seconds: waits.append(seconds))
+    monkeypatch.setattr(writer._state, "wait", waits.append)
+    assert Writer._pause(writer, 5.0)
+    assert waits == [5.0]
+    writer._open = False
+    goes_on = []
+    for deadline, seconds in ((103.0, 5.0), (103.0, 1.0), (100.0, 5.0), (99.0, 5.0)):
+        writer._deadline = deadline
+        goes_on.append(Writer._pause(writer, seconds))
+    assert waits[1:] == [3.0, 1.0, 0.0, 0.0]
+    assert goes_on == [True, True, False, False]
