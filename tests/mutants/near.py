@@ -236,7 +236,10 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/outbox": ("tests/store/test_outbox.py", "tests/store/test_study_events.py"),
     "mapdr/store/writer": ("tests/store/test_writer_steps.py", "tests/store/test_writer.py"),
     "mapdr/store/set_aside": ("tests/store/test_set_aside.py",),
-    "mapdr/store/study_events": ("tests/store/test_study_events.py",),
+    "mapdr/store/study_events": (
+        "tests/store/test_study_events_parts.py",
+        "tests/store/test_study_events.py",
+    ),
     "mapdr/store/backup": ("tests/store/test_copying.py",),
     "mapdr/store/clock": ("tests/store/test_clock_tables.py", "tests/store/test_clock.py"),
     "mapdr/store/messages": ("tests/store/test_messages.py",),
