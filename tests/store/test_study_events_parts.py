@@ -174,6 +174,19 @@ def test_so_many_at_once_and_the_longest_quiet_first(world: World, monkeypatch: 
     assert [event.destination for event in world.told()] == ["pacs"]
 
 
+def test_of_studies_that_are_due_together_one_that_cannot_be_told_of_keeps_no_other(world: World) -> None:
+    for study in (1, 2):
+        world.image(10 * study)
+        world.changed(study, 0, QUIET + 10 - study)
+
+    def entries(event: StudyEvent) -> list[OutboxEntry]:
+        if event.study == 1:
+            raise ValueError("SECRET")
+        return []
+
+    assert [event.study for event in world.told(entries=entries)] == [2]
+
+
 def test_a_study_that_cannot_be_told_of_is_tried_again_later_and_keeps_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
