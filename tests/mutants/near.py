@@ -57,6 +57,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/receive/test_runs.py",
     ),
     "mapdr/store/recover": (
+        "tests/store/test_recover_parts.py",
         "tests/store/test_recover.py",
         "tests/store/test_moving.py",
         "tests/store/test_journal_store.py",
@@ -296,13 +297,16 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/retention": ("tests/store/test_retention.py", "tests/store/test_room.py"),
     "mapdr/store/erasure": ("tests/store/test_erasure.py",),
     "mapdr/store/outbox": ("tests/store/test_outbox.py", "tests/store/test_study_events.py"),
-    "mapdr/store/writer": ("tests/store/test_writer.py",),
+    "mapdr/store/writer": ("tests/store/test_writer_steps.py", "tests/store/test_writer.py"),
     "mapdr/store/set_aside": ("tests/store/test_set_aside.py",),
-    "mapdr/store/study_events": ("tests/store/test_study_events.py",),
+    "mapdr/store/study_events": (
+        "tests/store/test_study_events_parts.py",
+        "tests/store/test_study_events.py",
+    ),
     "mapdr/store/backup": ("tests/store/test_backup_parts.py",),
     "mapdr/store/clock": ("tests/store/test_clock_tables.py", "tests/store/test_clock.py"),
     "mapdr/store/messages": ("tests/store/test_messages.py",),
-    "mapdr/store/unrouted": ("tests/store/test_unrouted.py",),
+    "mapdr/store/unrouted": ("tests/store/test_unrouted_parts.py",),
     "mapdr/store/index/database": (
         "tests/store/test_transactions.py",
         "tests/store/test_locks.py",

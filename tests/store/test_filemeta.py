@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+from collections.abc import Callable
 
 import pydicom
 import pytest
@@ -86,7 +87,7 @@ def test_an_address_of_another_protocol_is_no_dicom_address() -> None:
     assert filemeta.decode(io.BytesIO(written)).source == source
 
 
-@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34", "1.2.3456", "1.2.34567"])
 @pytest.mark.parametrize("title", ["CT1", "CT12"])
 def test_every_element_has_its_tag_and_an_even_length(uid: str, title: str) -> None:
     """PS3.10, section 7.1; UIDs and bytes are padded with zeros, text with blanks (PS3.5, section 6.2)."""
@@ -114,5 +115,33 @@ def test_every_element_has_its_tag_and_an_even_length(uid: str, title: str) -> N
     seal = len(written) - filemeta.SEAL_FROM_END
     sealed = written[:seal] + filemeta.seal(b"\xab" * 16) + written[seal + 32 :]
     assert len(sealed) == len(written)
-    assert filemeta.decode(io.BytesIO(sealed)).digest == b"\xab" * 16
+    read = filemeta.decode(io.BytesIO(sealed))
+    assert (read.sop_class_uid, read.sop_instance_uid, read.digest) == (CT, uid, b"\xab" * 16)
+    assert read.data_offset == len(written)
     assert filemeta.decode(io.BytesIO(written)).digest == b""
+    for tag_and_vr in (b"\x01\x00OB", b"\x26\x00UR", b"\x02\x01OB"):
+        at = written.index(b"\x02\x00" + tag_and_vr) + 6
+        assert written[at : at + 2] == bytes(2), "reserved (PS3.5, section 7.1.2)"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda meta: b"",
+        lambda meta: meta[:143],
+        lambda meta: meta[:144],
+        lambda meta: meta[:-1],
+        lambda meta: bytes(128) + meta[:128],
+        lambda meta: meta[:140] + struct.pack("<I", (1 << 20) + 1) + meta[144:] + bytes(1 << 20),
+        lambda meta: meta[:144] + b"\x08" + meta[145:],
+        lambda meta: meta[:152] + struct.pack("<I", len(meta)) + meta[156:],
+        lambda meta: meta[:152] + struct.pack("<I", len(meta) - 144 - 12 + 1) + meta[156:],
+        lambda meta: meta.replace(b'"receiver"', b'"reviecer"'),
+        lambda meta: meta.replace(b'"digest":"', b'"digest":"x'),
+        lambda meta: meta.replace(b'{"receiver"', b'["receiver"'),
+    ],
+)
+def test_what_is_not_ours_is_no_file_of_the_spool(spoil: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(Permanent) as caught:
+        filemeta.decode(io.BytesIO(spoil(META)))
+    assert caught.value.reason == "spool-file"

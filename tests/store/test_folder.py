@@ -63,7 +63,8 @@ def test_a_path_is_that_of_the_node_which_has_the_image(folder: SpoolFolder, tmp
 
 @pytest.mark.parametrize("name", ["a", "clinic-north_2", "a.b"])
 def test_names_that_a_folder_can_have(tmp_path: Path, name: str) -> None:
-    assert SpoolFolder(tmp_path, name).folder.name == name
+    made = SpoolFolder(tmp_path, name)
+    assert (made.data, made.node, made.folder) == (tmp_path, name, tmp_path / "spool" / name)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".a", "a.", "a/b", "ä", "-_-"])
@@ -77,6 +78,7 @@ def test_trust_is_lost_once_and_told_to_who_waits_each_time(caplog: pytest.LogCa
     trust = DiskTrust(lambda: told.append(trust.lost))
     trust.check()
     trust.lose("a flush failed")
+    assert len(caplog.records) == 1
     trust.lose("another one")
     assert told == ["a flush failed: nothing is taken until a restart"] * 2
     assert [(each.levelno, each.getMessage().partition(":")[0]) for each in caplog.records] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -250,3 +251,32 @@ def test_how_urgent_it_is_decides_on_a_filling_disk(
         incoming.commit()
     assert caught.value.status == 0xA700
     assert (world.arrivals, world.left()) == ([], [])
+
+
+def test_fragments_that_are_none_are_refused(world: World) -> None:
+    """They stand behind what is read of the header."""
+    pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + bytes(PREFIX)
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", "1.2.840.10008.1.2.4.50")
+    incoming.write(data_set("1.2.3.4")[:-76] + pixels)
+    with pytest.raises(Refused, match="cannot be read") as caught:
+        incoming.commit()
+    assert caught.value.status == 0xC000
+    assert (world.arrivals, world.left()) == ([], [])
+
+
+@pytest.mark.parametrize("possible", [True, False])
+def test_who_waits_for_a_lane_hears_of_it_when_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, possible: bool
+) -> None:
+    steps: list[str] = []
+    world = World(tmp_path, on_lane=lambda: steps.append("told"))
+    lane = SimpleNamespace()
+
+    def made(*_: object) -> Any:
+        steps.append("made")
+        return lane
+
+    monkeypatch.setattr(files, "RunReceiver", SimpleNamespace(possible=possible))
+    monkeypatch.setattr(files, "Lane", made)
+    assert world.spool.lane(SOURCE, {}) is (lane if possible else None)
+    assert steps == (["made", "told"] if possible else [])

@@ -123,6 +123,8 @@ def test_a_hook_in_trouble_is_seen_and_its_waiting_messages_can_be_hurried(store
     failed = OutboxSettlement(first.id, "pending", 100.0, 500, "answered 500")
     store.outbox.settle([failed, OutboxSettlement(second.id, "parked", 0, 410, "gone")], now=2.0)
     assert store.outbox.queues() == [HookQueue("ris", 2, 1, "answered 500", 100.0)]
+    due = [store.outbox.not_before(id_) for id_ in (first.id, second.id, 999)]
+    assert due == [100.0, 0.0, None]
     assert store.outbox.retry() == 3
     assert store.outbox.queues() == [HookQueue("ris", 3, 0, "", None)]
     assert store.outbox.not_before(first.id) == 0.0

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from mapdr.store import Purged, Selection, Settlement, Store
-from mapdr.store.retention import Retention
+from mapdr.store.retention import Retention, _Walk
 from mapdr.store.spool.files import Spool
 from store.conftest import Opener
 from store.world import To, push
@@ -249,3 +250,37 @@ def test_deaths_in_hand_are_forgotten_with_their_image(store: Store) -> None:
         left = connection.exec_driver_sql("SELECT instance FROM death").scalars().all()
     assert len(left) == 1
     assert bytes(left[0]).hex() != rows[0].instance.id
+
+
+def test_a_walk_goes_on_behind_the_last_image_that_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours before it, whose folders have files left, are passed over; at its end it begins anew."""
+    by_hour = {hour: [f"{hour}{number}" for number in range(3)] for hour in HOURS}
+    emptied: list[str] = []
+    spool: Any = SimpleNamespace(
+        hours=lambda: HOURS, files=lambda hour: by_hour[hour], remove_hour=emptied.append
+    )
+    monkeypatch.setattr("mapdr.store.retention.hour_of", lambda id_: id_[:-1])
+    clock = [0.0]
+    monkeypatch.setattr("mapdr.store.retention.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    walk = _Walk(spool, 2)
+
+    def portions(most: int, newest: str = "") -> list[str]:
+        seen: list[str] = []
+        for number, ids in enumerate(walk.portions(1.0, newest), 1):
+            seen += ids
+            if number == most:
+                clock[0] += 2.0
+        return seen
+
+    every = [id_ for hour in HOURS for id_ in by_hour[hour]]
+    assert portions(1) == every[:2]
+    assert (walk.more, emptied) == (True, [])
+    assert portions(2) == every[2:5]
+    assert (walk.more, emptied) == (True, HOURS[:1])
+    assert portions(9) == every[5:]
+    assert (walk.more, emptied) == (False, HOURS)
+    assert portions(9, HOURS[1]) == every[:6]
+    assert not walk.more
+    assert portions(1) == every[:2]
+    walk.begin_anew()
+    assert portions(1) == every[:2]
