@@ -200,6 +200,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/deliver/settle/decide": ("tests/deliver/test_decide.py",),
     "mapdr/deliver/settle/leases": ("tests/deliver/test_leases.py",),
     "mapdr/receive/dicom/receiver": ("tests/receive/test_receiver.py", "tests/receive/test_listening.py"),
+    "mapdr/receive/dicomweb/receiver": ("tests/receive/dicomweb/test_listening.py",),
     "mapdr/receive/dicomweb/config": ("tests/receive/dicomweb/test_login.py",),
     "mapdr/store/queue/ingest": (
         "tests/store/test_repeats.py",
