@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+ANY_PORT = 4104
+"""What a listener has that asked for port 0."""
+
 
 class Socket:
     """A listening socket, or a connection."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 4104) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = ANY_PORT) -> None:
         self.name = host, port
         self.closed = False
         self.copies: list[Socket] = []
@@ -41,4 +44,4 @@ class Ports:
         self.asked.append((host, port))
         if self.taken(host, port):
             raise OSError(98, "in use")
-        return Socket(host, port)
+        return Socket(host, port or ANY_PORT)

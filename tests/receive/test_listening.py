@@ -20,7 +20,7 @@ from mapdr.receive.dicom.receiver import ACCEPT_TICK, LATE, DimseReceiver
 from mapdr.testing.wait import until
 from mapdr.wire import acceptor
 from receive.fakes import FakeIntake
-from receive.ports import Ports, Socket
+from receive.ports import ANY_PORT, Ports, Socket
 
 NOW = 1000.0
 REFUSED = Rejection("10.1.2.3", "CT1", "OURS", CAUSES[acceptor.CALLED_AE_UNKNOWN], "a cure", 3, 5.0)
@@ -71,8 +71,7 @@ def test_the_port_is_taken_once_and_given_back(tmp_path: Path, ports: Ports) -> 
     assert made.port == 0
     made.acquire()
     listener = socket_of(made)
-    listener.name = ("127.0.0.1", 4104)
-    assert made.port == 4104
+    assert made.port == ANY_PORT
     made.start()
     assert (ports.asked, listener.patience, hears(made)) == ([("127.0.0.1", 0)], ACCEPT_TICK, True)
     connections: Any = made._connections

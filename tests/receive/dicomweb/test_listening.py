@@ -18,7 +18,7 @@ from mapdr.receive.dicomweb import receiver as module
 from mapdr.receive.dicomweb.config import DicomwebReceiveConfig
 from mapdr.receive.dicomweb.receiver import SPARE, STAGE, DicomwebReceiver
 from receive.fakes import FakeIntake
-from receive.ports import Ports
+from receive.ports import ANY_PORT, Ports
 
 REFUSED = Rejection("10.1.2.3", "", "", "rejected: it does not log in", "a cure", 3, 5.0)
 
@@ -52,8 +52,8 @@ def ports(monkeypatch: pytest.MonkeyPatch) -> Ports:
 
 
 def receiver(tmp_path: Path, name: str = "web", **options: Any) -> DicomwebReceiver:
-    config = DicomwebReceiveConfig.model_validate({"port": 8042, **options})
-    return DicomwebReceiver(Settings(name, "node", tmp_path, bytes(32), Watch()), config, FakeIntake())
+    config = STAGE.config.model_validate({"port": 8042, **options})
+    return STAGE.build(Settings(name, "node", tmp_path, bytes(32), Watch()), config, FakeIntake())
 
 
 def socket_of(made: DicomwebReceiver) -> Any:
@@ -66,6 +66,7 @@ def test_the_port_is_taken_once_and_given_back(
     made = receiver(tmp_path, port=0, max_requests=5, idle_timeout=7.0, request_timeout=70.0)
     assert made.port == 0
     made.acquire()
+    assert made.port == ANY_PORT
     made.start()
     assert ports.asked == [("127.0.0.1", 0)]
     (served,) = Server.made
