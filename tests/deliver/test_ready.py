@@ -304,3 +304,14 @@ def test_who_waits_without_end_gets_what_comes() -> None:
     ready.add([queued(1)])
     waiter.join(5)
     assert [each.image.delivery.id for each in found if each] == [1]
+
+
+def test_what_leaves_is_what_was_prepared() -> None:
+    ready, image, made = ReadyQueue(), queued(1, prepared=False), payload("1.3")
+    ready.add([image])
+    assert taken(ready) is None
+    assert ready.prepared(image, made)
+    found = taken(ready)
+    assert found is image
+    assert found.payload is made
+    assert found.need == made.need

@@ -200,6 +200,13 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/deliver/settle/decide": ("tests/deliver/test_decide.py",),
     "mapdr/deliver/settle/leases": ("tests/deliver/test_leases.py",),
     "mapdr/receive/dicom/receiver": ("tests/receive/test_receiver.py", "tests/receive/test_listening.py"),
+    "mapdr/receive/folder/receiver": (
+        "tests/receive/folder/test_rounds.py",
+        "tests/receive/folder/test_steps.py",
+    ),
+    "mapdr/deliver/feed/ready": ("tests/deliver/test_ready.py",),
+    "mapdr/deliver/feed/preparer": ("tests/deliver/test_preparer.py",),
+    "mapdr/deliver/feed/facts_writer": ("tests/deliver/test_facts_writer.py",),
     "mapdr/receive/dicomweb/receiver": ("tests/receive/dicomweb/test_listening.py",),
     "mapdr/receive/dicomweb/config": ("tests/receive/dicomweb/test_login.py",),
     "mapdr/store/queue/ingest": (
