@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -480,22 +481,23 @@ def test_an_image_that_fails_without_the_node_dying_has_no_deaths_any_more() -> 
     assert marks.died == {}
 
 
-def test_as_much_is_kept_after_a_reload_or_a_shortage_as_before(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("forget", [Preparer.renew, Preparer._forget])
+def test_as_much_is_kept_after_a_reload_or_a_shortage_as_before(forget: Callable[[Preparer], None]) -> None:
     chain = Encoder(size=1000)
     chain.go.set()
     with ThreadPoolExecutor(1) as pool:
         preparer = Preparer(FakeLedger(), lambda steps: chain, pool, keep=4000)
-        for forget in (preparer.renew, preparer._forget):
-            for number in range(6):
+
+        def make(count: int) -> list[bool]:
+            for number in range(count):
                 preparer.request(delivery(number, "a"), "").result(10)
             pool.submit(int).result(10)
-            forget()
-            assert not any(preparer.at_once(delivery(number, "b"), "") for number in range(6))
-        for number in range(4):
-            preparer.request(delivery(number, "a"), "").result(10)
-        pool.submit(int).result(10)
-        assert all(preparer.at_once(delivery(number, "b"), "") for number in range(4))
-    assert not caplog.records
+            return [preparer.at_once(delivery(number, "b"), "") for number in range(count)]
+
+        assert make(6) == [False] * 2 + [True] * 4
+        forget(preparer)
+        assert not any(preparer.at_once(delivery(number, "b"), "") for number in range(6))
+        assert make(4) == [True] * 4
 
 
 def test_a_codec_thread_says_that_it_has_done_with_an_image() -> None:

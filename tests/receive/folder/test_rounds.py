@@ -32,22 +32,21 @@ def pauses_of(made: FolderReceiver, monkeypatch: pytest.MonkeyPatch) -> list[flo
     return found
 
 
-def test_it_watches_until_it_is_stopped_and_says_so(
-    made: FolderReceiver, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_watches_until_it_is_stopped_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = world.path / "of" / "modalities"
+    made = world.build(path=str(path), scan_every=30.0)
     done: list[bool] = []
     pauses = pauses_of(made, monkeypatch)
     made._ended.clear()
-    world.path.rmdir()
 
     def watch() -> None:
-        done.append(world.path.is_dir())
+        done.append(path.is_dir())
         if len(done) == 3:
             made._stopping.set()
 
     monkeypatch.setattr(made, "_watch", watch)
     made._run()
-    assert done == [True] * 3, "the folder is made"
+    assert done == [True] * 3, "the folder is made, and those above it"
     assert pauses == [1.0] * 3
     assert made._ended.is_set()
     made._run()
