@@ -234,11 +234,18 @@ def test_a_folder_that_is_gone_is_watched_anew_and_nothing_is_taken(
     assert watched.done[6:] == ["begin", "scan"], "it stops"
 
 
-def test_a_medium_waits_for_a_file_that_no_look_has_found_yet(made: FolderReceiver, world: World) -> None:
+def test_a_medium_waits_for_a_file_that_no_look_has_found_yet_or_that_came_again(
+    made: FolderReceiver, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.put("IMG1")
     with pytest.raises(_Waits):
         made._missing("DICOMDIR", [("IMG1",)])
     assert made._missing("DICOMDIR", [("IMG2",)]) == "1 of 1 files that the DICOMDIR names are not there"
+    monkeypatch.setattr(made._place, "accounted", lambda name: True)
+    assert made._missing("DICOMDIR", [("IMG1",)]) == ""
+    made._files.all["IMG1"] = object()  # type: ignore[assignment]
+    with pytest.raises(_Waits):
+        made._missing("DICOMDIR", [("IMG1",)])
 
 
 def test_what_is_said_of_its_configuration(
