@@ -53,7 +53,7 @@ class Fed:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int, sessions: int = 2) -> None:
         self.clock = 1000.0
         self.ledger, self.ready = Ledger(rows), Ready()
-        self.submits = 0
+        self.submits = self.added = 0
         self.held: list[int] = []
         self.scheduler = SimpleNamespace(submit=self._submit, add=self._add, lacks_room=False)
         leases = SimpleNamespace(
@@ -69,7 +69,9 @@ class Fed:
         self.submits += 1
 
     def _add(self, rows: Iterable[Any]) -> None:
-        self.ready.images += len(list(rows))
+        number = len(list(rows))
+        self.added += number
+        self.ready.images += number
 
     def fill(self, after: float, **how: Any) -> int:
         """Fill an empty ready queue `after` seconds; how many rows were asked for."""
@@ -89,7 +91,7 @@ def test_who_is_fast_gets_more_at_a_time_and_who_is_slow_fewer(monkeypatch: pyte
     assert fed.fill((SOON + LATE) / 2) == CHUNK
     assert [fed.fill(LATE + 1) for _ in range(2)] == [CHUNK // 2, CHUNK // 4]
     assert [fed.fill(LATE + 1) for _ in range(20)][-1] == FEW
-    assert sum(fed.held) == 1_000_000 - fed.ledger.rows
+    assert sum(fed.held) == 1_000_000 - fed.ledger.rows == fed.added, "what is leased is held and prepared"
 
 
 def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(

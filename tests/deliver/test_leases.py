@@ -277,6 +277,9 @@ def test_several_images_in_a_row_are_the_receivers_trouble() -> None:
     assert [failures.receiver_in_trouble(delivery(number)) for number in range(IN_A_ROW)] == [False] * (
         IN_A_ROW - 1
     ) + [True]
+    again = [failures.receiver_in_trouble(delivery(number)) for number in range(IN_A_ROW - 1)]
+    assert not any(again), "once it was told, they are counted anew"
+    failures.answered()
     assert [failures.receiver_in_trouble(delivery(1)) for _ in range(2 * IN_A_ROW)][-1]
 
 

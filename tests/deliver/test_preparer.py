@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -463,3 +464,59 @@ def test_recipes_that_are_gone_are_forgotten() -> None:
             preparer.at_once(replace(delivery(1, "a"), recipe=f"r{number}"), "")
     assert len(built) == PIPELINES + 10
     assert sum(reference() is not None for reference in built) == PIPELINES
+
+
+def test_an_image_that_fails_without_the_node_dying_has_no_deaths_any_more() -> None:
+    """Else a codec's plain error would come, after a restart, to be refused as deadly."""
+    chain, marks = FakePipeline(quick=False), Marks({1: 2})
+
+    def fail(instance: Instance) -> None:
+        raise Permanent("the codec refuses", reason="codec")
+
+    chain.fail = fail
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool, in_hand=marks)
+        with pytest.raises(Permanent):
+            preparer.request(delivery(1, "a"), "").result(10)
+    assert marks.died == {}
+
+
+@pytest.mark.parametrize("forget", [Preparer.renew, Preparer._forget])
+def test_as_much_is_kept_after_a_reload_or_a_shortage_as_before(forget: Callable[[Preparer], None]) -> None:
+    chain = Encoder(size=1000)
+    chain.go.set()
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool, keep=4000)
+
+        def make(count: int) -> list[bool]:
+            for number in range(count):
+                preparer.request(delivery(number, "a"), "").result(10)
+            pool.submit(int).result(10)
+            return [preparer.at_once(delivery(number, "b"), "") for number in range(count)]
+
+        assert make(6) == [False] * 2 + [True] * 4
+        forget(preparer)
+        assert not any(preparer.at_once(delivery(number, "b"), "") for number in range(6))
+        assert make(4) == [True] * 4
+
+
+def test_a_codec_thread_says_that_it_has_done_with_an_image() -> None:
+    chain = Encoder()
+    chain.go.set()
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool)
+        made = preparer.request(delivery(1, "a"), "")
+        made.result(10)
+        made.worked.result(10)
+
+
+def test_a_failure_is_kept_for_nobody_and_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(instance: Instance) -> None:
+        raise ValueError("SECRET")
+
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: FakePipeline(fail, quick=False), pool)
+        with pytest.raises(ValueError, match="SECRET"):
+            preparer.request(delivery(1, "a"), "").result(10)
+        pool.submit(int).result(10)
+    assert not caplog.records

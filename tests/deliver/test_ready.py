@@ -280,3 +280,38 @@ def test_a_row_that_is_leased_again_while_it_waits_is_there_once() -> None:
     assert not ready.claim(before)
     assert numbers(ready) == [2, 1]
     assert (len(ready), ready.weight) == (0, 0)
+
+
+def test_nothing_leaves_a_queue_that_was_drained_or_closed() -> None:
+    ready = ReadyQueue()
+    images = [queued(1), queued(2, prepared=False), queued(3)]
+    ready.add(images)
+    assert ready.drain() == images
+    assert (len(ready), ready.unprepared(), ready.needs(), ready.weight) == (0, 0, [], 0)
+    assert numbers(ready) == []
+    ready.add([queued(4)])
+    ready.close()
+    assert taken(ready) is None, "a destination that stops begins no image"
+    assert taken(ready, lambda need: True) is None
+    assert len(ready) == 1
+
+
+def test_who_waits_without_end_gets_what_comes() -> None:
+    ready, found = ReadyQueue(), []
+    waiter = threading.Thread(target=lambda: found.append(ready.take(lambda need: True, None)))
+    waiter.start()
+    until(lambda: ready._changed._waiters, 5)  # type: ignore[attr-defined]
+    ready.add([queued(1)])
+    waiter.join(5)
+    assert [each.image.delivery.id for each in found if each] == [1]
+
+
+def test_what_leaves_is_what_was_prepared() -> None:
+    ready, image, made = ReadyQueue(), queued(1, prepared=False), payload("1.3")
+    ready.add([image])
+    assert taken(ready) is None
+    assert ready.prepared(image, made)
+    found = taken(ready)
+    assert found is image
+    assert found.payload is made
+    assert found.need == made.need

@@ -256,3 +256,43 @@ def test_many_that_another_destination_has_had_made_are_asked_for_one_after_the_
     around.scheduler.add([row(number) for number in range(1, 2001)])
     assert asked == list(range(1, 2001))
     assert not around.ended
+
+
+def test_an_image_that_cannot_be_prepared_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
+    around = Around()
+    errors = {1: Permanent("no", reason="pixels"), 3: ValueError("unheard of")}
+
+    def now(delivery: LeasedDelivery, syntax: str) -> None:
+        if error := errors.get(delivery.id):
+            raise error
+
+    around.scheduler._preparer.now = now  # type: ignore[method-assign,assignment]
+    around.scheduler.add([row(number) for number in range(1, 5)])
+    assert [each.delivery.id for each in around.ended] == [1, 3]
+    assert around.asked == [2, 4]
+    told = [each.getMessage() for each in caplog.records]
+    assert [each.startswith(f"pacs: {row(3).instance.id} could not") for each in told] == [True], (
+        "a fault that nobody knows is told, what its rule asks for is not"
+    )
+
+
+def test_what_takes_no_time_is_not_sent_in_a_syntax_that_is_refused() -> None:
+    around = Around()
+    payload = Payload("1.2", "2.25.1", JPEG2000, (), 0)
+    around.scheduler._preparer.now = lambda delivery, syntax: payload  # type: ignore[method-assign]
+    around.scheduler.add([row(1)])
+    assert around.taken() is not None
+    around.syntaxes.refused(Need("1.2", JPEG2000), IMPLICIT)
+    around.scheduler.add([row(2)])
+    assert around.taken() is None
+    assert [syntax for syntax, _ in around.futures] == [IMPLICIT]
+
+
+def test_one_that_is_prepared_anew_is_at_work_again() -> None:
+    around = Around()
+    around.scheduler.add([row(1)])
+    around.syntaxes.refused(Need("1.2", JPEG2000), IMPLICIT)
+    around.futures[0][1].worked.set_result(None)
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", JPEG2000, (), 0))
+    around.scheduler.add([row(number) for number in range(2, 7)])
+    assert around.asked == [1, 1, 2, 3, 4], "no more than its share"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mapdr.kernel.certificate import Certificate
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Source
 from mapdr.kernel.stage import RunResult
 from mapdr.kernel.watch import Event, Watch
+from mapdr.receive.dicom import session
 from mapdr.receive.dicom.config import DimseReceiveConfig
 from mapdr.receive.dicom.doorkeeper import Doorkeeper
 from mapdr.receive.dicom.session import LONGEST_RESPONSE, Session
@@ -24,6 +28,8 @@ from mapdr.testing import peer
 from mapdr.testing.peer import CT, EXPLICIT, VERIFICATION, Line
 from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.link import Limits
+from mapdr.wire.tls import TlsCause, TlsFailure
+from peers.httpd import certificate
 from receive.fakes import FakeIntake
 
 HELLO = b"\x16\x03\x01\x00\x05hello"
@@ -315,3 +321,108 @@ def test_runs_are_for_peers_that_take_an_answer_whole(length: int) -> None:
     call.ended()
     assert (intake.contexts is not None) == (length == 0 or length >= LONGEST_RESPONSE)
     assert intake.closed == (intake.contexts is not None)
+
+
+def test_each_message_has_its_own_answer_or_none(call: Call, intake: FakeIntake) -> None:
+    """What a message brings beside its command set is read over, whatever is answered."""
+    line = call.associated()
+    identifier = (3, 2, b"identifier")
+    messages = [
+        (peer.p_data((3, 3, peer.command(dimse.C_FIND_RQ, 1, data_set=True)), identifier), 0x0122),
+        (peer.p_data((3, 3, peer.command(0x0140, 2, data_set=True)), identifier), 0x0211),
+        (peer.p_data((3, 3, peer.command(dimse.C_CANCEL_RQ, 3))), None),
+        (peer.p_data((3, 3, peer.command(dimse.C_STORE_RSP, 4))), None),
+        (peer.p_data((3, 3, peer.command(0x8020, 5, data_set=True)), identifier), None),
+        (peer.store(b"data", 6, context=1), 0x0122),
+        (peer.store(b"data", 7, sop_class="no uid"), 0x0118),
+        (peer.store(b"data", 8, sop_instance="no uid"), 0x0117),
+        (peer.p_data((1, 3, dimse.echo_request(9))), 0),
+        (peer.store(b"data", 10), 0),
+    ]
+    line.send(b"".join(message for message, _ in messages))
+    wanted = [(number, status) for number, (_, status) in enumerate(messages, 1) if status is not None]
+    answers = [line.response() for _ in wanted]
+    assert [(each.message_id, each.status) for each in answers] == wanted
+    assert [kept.data for kept in intake.kept] == [b"data"]
+    assert intake.begun == 1
+
+
+@pytest.mark.parametrize("phase", ["begin_error", "write_error", "commit_error"])
+@pytest.mark.parametrize("error", [Refused(0xA700, "no room"), RuntimeError("a fault of ours")])
+def test_an_object_that_is_not_kept_leaves_nothing_and_the_next_one_is_taken(
+    call: Call, intake: FakeIntake, phase: str, error: Exception
+) -> None:
+    line = call.associated()
+    setattr(intake, phase, error)
+    line.send(peer.store(bytes(2000), 1))
+    assert line.response().status == (0xA700 if isinstance(error, Refused) else 0x0110)
+    assert (intake.kept, intake.aborted) == ([], intake.begun)
+    setattr(intake, phase, None)
+    line.send(peer.store(bytes(2000), 2))
+    assert line.response().status == 0
+    assert len(intake.kept) == 1
+
+
+def test_an_object_that_is_cut_off_leaves_nothing(call: Call, intake: FakeIntake) -> None:
+    call.associated().send(peer.store(bytes(2000), 1)[:-500])
+    call.ended()
+    assert (intake.kept, intake.begun, intake.aborted) == ([], 1, 1)
+
+
+class Tls:
+    """In the place of a TLS socket."""
+
+    heard = False
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(
+    ("cause", "heard", "outcome", "shown"),
+    [
+        (TlsCause.CLOSED, False, "", False),
+        (TlsCause.CLOSED, True, "lost", False),
+        (TlsCause.NOT_TLS, False, "broken", True),
+        (TlsCause.NOT_TLS, True, "broken", True),
+    ],
+)
+def test_who_does_not_agree_on_tls_is_shown_unless_it_only_went(
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    cause: TlsCause,
+    heard: bool,
+    outcome: str,
+    shown: bool,
+) -> None:
+    call.begin()
+    call.thread.start()
+    call.ended()
+    monkeypatch.setattr(session, "TlsSocket", Tls)
+    sock: Any = Tls()
+    sock.heard = heard
+    call.session._sock = sock
+    before = dict(call.watch.counters())
+
+    def fails() -> None:
+        raise TlsFailure("it shows no certificate", cause)
+
+    monkeypatch.setattr(call.session, "_serve", fails)
+    call.session.run()
+    counted = {name for name, times in call.watch.counters().items() if times != before.get(name, 0)}
+    assert counted == ({f"receive.modalities.{outcome}"} if outcome else set())
+    causes = [each.cause for each in call.rejections.all()]
+    assert causes == ["rejected: it shows no certificate"] * shown
+
+
+def test_a_certificate_is_what_its_peer_has_proved_and_is_shown(call: Call, tmp_path: Path) -> None:
+    call.begin()
+    call.thread.start()
+    shown: list[Certificate] = []
+    call.session._shown = shown.append
+    file, _ = certificate(tmp_path, "ct1.example")
+    proved = call.session._proved(ssl.PEM_cert_to_DER_cert(file.read_text()))
+    assert [(each.name, each.credential) for each in shown] == [("ct1.example", proved)]
+    assert proved.startswith("certificate:ct1.example sha256:")
+    assert call.session._proved(None) == call.session._proved(b"no certificate") == ""
+    assert len(shown) == 1

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from mapdr.kernel import tls_words
+from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.item import Source
 from mapdr.kernel.watch import Event, Watch
 from mapdr.receive.dicomweb.answer import JSON, XML
@@ -15,6 +20,7 @@ from mapdr.receive.dicomweb.app import Refusal, Requests, StoreInstances, _modul
 from mapdr.receive.dicomweb.config import DicomwebReceiveConfig
 from mapdr.receive.dicomweb.parts import PartResult
 from mapdr.receive.rejections import Rejections
+from peers.httpd import certificate
 from receive.fakes import FakeIntake
 
 CLASS, ONE, TWO = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.1", "1.2.3.2"
@@ -25,7 +31,9 @@ NAMELESS = PartResult("", "", 0xC000, "not DICOM", size=5)
 SOURCE = Source("web", "", "", "10.1.2.3", "dicomweb", "token:ris")
 
 
-def endpoint(watch: Watch, *, stopping: bool = False) -> StoreInstances:
+def endpoint(
+    watch: Watch, *, stopping: bool = False, shown: Callable[[Certificate], None] = lambda certificate: None
+) -> StoreInstances:
     return StoreInstances(
         "web",
         DicomwebReceiveConfig(),
@@ -33,7 +41,7 @@ def endpoint(watch: Watch, *, stopping: bool = False) -> StoreInstances:
         pool=cast(ThreadPoolExecutor, None),
         requests=Requests(4, 2),
         rejections=Rejections(),
-        shown=lambda certificate: None,
+        shown=shown,
         watch=watch,
         stopping=lambda: stopping,
     )
@@ -109,3 +117,26 @@ def test_what_is_wrong_with_the_whole_stands_in_the_warning() -> None:
     answer = _module([NAMELESS], Refusal(400, "it ended early"), JSON)
     assert (answer.status_code, answer.headers["warning"]) == (400, '299 - "it ended early"')
     assert "retry-after" not in answer.headers
+
+
+def test_who_came_no_further_than_tls_is_counted_and_shown(watch: Watch, events: list[Event]) -> None:
+    cause = f"rejected: {tls_words.NO_CERTIFICATE}"
+    made = endpoint(watch)
+    for _ in range(2):
+        made.refused_early("10.1.2.3", cause)
+    (rejection,) = made._rejections.all()
+    assert (rejection.address, rejection.cause, rejection.times) == ("10.1.2.3", cause, 2)
+    assert "[receive.web]" in rejection.cure
+    assert watch.counters() == {"receive.web.rejected": 2}
+    assert [event.facts["peer"] for event in events] == ["10.1.2.3"]
+
+
+def test_a_certificate_is_what_its_peer_has_proved_and_is_shown(watch: Watch, tmp_path: Path) -> None:
+    shown: list[Certificate] = []
+    made = endpoint(watch, shown=shown.append)
+    file, _ = certificate(tmp_path, "gateway.example")
+    proved = made._proved(ssl.PEM_cert_to_DER_cert(file.read_text()))
+    assert [(each.whose, each.name, each.credential) for each in shown] == [(PEER, "gateway.example", proved)]
+    assert proved.startswith("certificate:gateway.example sha256:")
+    assert made._proved(b"") == made._proved(b"no certificate") == ""
+    assert len(shown) == 1

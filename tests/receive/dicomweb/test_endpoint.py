@@ -60,7 +60,7 @@ class World:
 
     def ask(
         self,
-        messages: Iterable[Message] = (),
+        messages: Iterable[Message | Exception] = (),
         path: str = "/studies",
         method: str = "POST",
         **headers: str,
@@ -83,6 +83,8 @@ class World:
 
         async def receive() -> Message:
             for message in incoming:
+                if isinstance(message, Exception):
+                    raise message
                 return message
             await asyncio.Event().wait()
             raise AssertionError
@@ -200,6 +202,13 @@ def test_a_connection_that_goes_leaves_nothing_half(world: World) -> None:
     assert (counters["receive.web.lost"], counters["receive.web.stored"]) == (1, 1)
     assert ("association.lost", "the connection broke within a request") in world.told
     assert world.requests.count == 0
+
+
+def test_a_body_of_which_nothing_comes_between_two_looks_is_waited_for(world: World) -> None:
+    """As long as `idle_timeout` has it, each time."""
+    first, second = pieces(WHOLE[:700], WHOLE[700:])
+    answer = world.ask([TimeoutError(), TimeoutError(), first, TimeoutError(), second])
+    assert (answer.status, answer.stored) == (200, UIDS)
 
 
 @pytest.mark.parametrize("config", [{"idle_timeout": 0.05}, {"request_timeout": 0.05}])

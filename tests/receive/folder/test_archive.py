@@ -287,3 +287,70 @@ def test_a_disk_that_fails_is_no_damage() -> None:
     failing.code = errno.EINVAL
     with pytest.raises(Damaged):
         list(members(failing, ZipLimits()))
+
+
+def ended(content: bytes, *, count: int = 1, length: int = 50) -> bytes:
+    """`content` with another end record, which says so many files, and bytes of their directory."""
+    return content + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, length, 0, 0)
+
+
+def ended64(content: bytes, where: int, **said: int) -> bytes:
+    """`content` with the locator of a ZIP64 end record at `where`, and an end record."""
+    return ended(content + struct.pack("<4sLQL", b"PK\x06\x07", 0, where, 1), **said)
+
+
+def record64(count: int, length: int) -> bytes:
+    return struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        (b"", False),
+        (b"PK", False),
+        (bytes(100), False),
+        (ended(b"", count=5)[:-1], False),
+        (ended(bytes(50), count=5), True),
+        (ended(b"", count=5), True),
+        (ended(bytes(70_000), count=5), True),
+        (ended(bytes(70_000), count=5) + bytes(0xFFFF), True),
+        (ended(b"", length=4 * 1024 + 1), True),
+        # The record of 64 bits counts, wherever it stands, and with no more than its locator before the end.
+        (ended64(record64(5, 50), 0), True),
+        (ended64(record64(1, 4 * 1024 + 1), 0), True),
+        (ended64(bytes(100_000) + record64(5, 50) + bytes(90_000), 100_000), True),
+        (ended64(b"", 20), False),
+        (ended64(b"", 0, count=5), False),
+        (ended64(b"", 42), False),
+        (ended64(b"", 43, count=5), False),
+        (ended64(bytes(1000), 1 << 63, count=5), False),
+        (ended64(bytes(1000), 1022, count=5), False),
+    ],
+)
+def test_what_an_archive_says_of_its_directory_is_looked_at_first(content: bytes, refused: bool) -> None:
+    """Before anything is read by it; what contradicts itself is damaged."""
+    limits = ZipLimits(files=4)
+    with pytest.raises(Permanent if refused else Damaged) as raised:
+        list(members(io.BytesIO(content), limits))
+    assert ("more than 4 files" in str(raised.value)) is refused
+
+
+def test_each_file_of_an_archive_counts_and_none_is_encrypted_or_of_a_costly_method() -> None:
+    """Its directory may hold more than its end says, and less than any limit asks for is not refused."""
+    many = bytearray(zipped({str(number): b"x" for number in range(5)}))
+    at = many.rfind(b"PK\x05\x06")
+    struct.pack_into("<HH", many, at + 8, 1, 1)
+    nothing = zipped({"empty": b""}, zipfile.ZIP_STORED)
+    for content, word in (
+        (bytes(many), "holds more than 4 files"),
+        (encrypted(), "is encrypted"),
+        (zipped({"a": b"1234"}, zipfile.ZIP_LZMA), "neither stored nor deflated"),
+        (zipped({"a": b"1234"}, zipfile.ZIP_BZIP2), "neither stored nor deflated"),
+    ):
+        with pytest.raises(Permanent, match=word) as raised:
+            read(content, files=4 if word.startswith("holds") else 100)
+        assert raised.value.reason == "zip"
+    assert read(nothing, size=1) == [(0, b"")]
+    flagged = bytearray(nothing)
+    flagged[flagged.find(b"PK\x01\x02") + 8] |= 2  # how well it was deflated
+    assert read(bytes(flagged)) == [(0, b"")]

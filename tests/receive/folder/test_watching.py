@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,3 +203,20 @@ def test_what_was_dealt_with_is_not_followed_until_it_changes(folder: Path, tmp_
     put(folder, "a", content=b"another")
     files.scan()
     assert set(files.all) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "tag", "link"),
+    [
+        (stat.S_IFDIR, None, False),
+        (stat.S_IFREG, 0, False),
+        (stat.S_IFLNK, 0, True),
+        (stat.S_IFLNK, None, True),
+        (stat.S_IFDIR, 0xA0000003, True),
+        (stat.S_IFDIR, 0x8000001B, False),
+    ],
+)
+def test_a_link_and_a_junction_lead_elsewhere(mode: int, tag: int | None, link: bool) -> None:
+    """Junctions are of Windows, whose other reparse points, such as of a cloud, are folders."""
+    found: Any = SimpleNamespace(st_mode=mode, **({} if tag is None else {"st_reparse_tag": tag}))
+    assert watching.is_link(found) is link
