@@ -53,8 +53,13 @@ def node_codecs(
 
 
 def holding(data: Dataset, streams: list[bytes], syntax: str = RLE, fragments: int = 1) -> Payload:
-    """A data set with such codestreams, which mean nothing."""
-    data.PixelData = encapsulate(streams, fragments_per_frame=fragments)
+    """A data set with such codestreams, which mean nothing, in so many fragments each; 0: in one of their
+    length, though it is odd."""
+    if fragments:
+        data.PixelData = encapsulate(streams, fragments_per_frame=fragments)
+    else:
+        items = (b"", *streams)
+        data.PixelData = b"".join(struct.pack("<2HI", 0xFFFE, 0xE000, len(each)) + each for each in items)
     data["PixelData"].VR = "OB"
     data["PixelData"].is_undefined_length = True
     payload, _ = payload_of(data)
@@ -479,6 +484,16 @@ def test_an_image_of_which_nothing_was_changed_is_the_same_image() -> None:
         b"frame 000 ab",
         b"frame 001 ab",
     ]
+
+
+def test_fragments_of_an_odd_length_become_even() -> None:
+    values = noise(4, 4, 5)
+    streams = [b"frame 0", b"frame 01", b"frame 002", b"changing"]
+    made = painted(image(values, frames=4), values, {3}, Lossless(21), fragments=0, streams=streams)
+    table, *pieces = generate_fragments(read(made).PixelData)
+    assert pieces[:3] == [b"frame 0\0", b"frame 01", b"frame 002\0"]
+    assert struct.unpack("<4I", table) == (0, 16, 32, 50)
+    assert len(pieces[3]) == 22
 
 
 def test_a_frame_of_several_fragments_keeps_them_and_one_of_two_codestreams_parks() -> None:
