@@ -22,6 +22,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.transform.codecs.foreign import ForeignFrames
 from mapdr.transform.codecs.table import Codecs, Row
+from mapdr.transform.dataset import COPIES
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode import icons as of_icons
 from mapdr.transform.encode import recompress as of_recompress
@@ -297,6 +298,27 @@ def test_an_object_without_pixels_is_its_header(target: str) -> None:
     payload, _ = payload_of(data)
     with OpenImage(payload, node_codecs()) as document:
         assert read(native(document, target, settings())).PatientID == "Marked"
+
+
+def test_memory_is_asked_for_an_object_without_pixels(budget: Share) -> None:
+    data = image(noise(3, 4))
+    del data.PixelData
+    data.ImageComments = "a" * 5000
+    payload, _ = payload_of(data)
+    with OpenImage(payload, node_codecs()) as document:
+        assert not budget._used
+        native(document, IMPLICIT, settings())
+    assert budget._used == COPIES * payload.length
+
+
+def test_pixels_of_another_kind_are_not_decompressed() -> None:
+    data = image(noise(3, 4))
+    del data.PixelData
+    data.FloatPixelData = bytes(4 * 12)
+    payload = replace(payload_of(data)[0], transfer_syntax_uid=RLE)
+    with OpenImage(payload, node_codecs()) as document, pytest.raises(Permanent) as caught:
+        native(document, EXPLICIT, settings())
+    assert caught.value.reason == "syntax"
 
 
 def test_pixels_of_unknown_depth_are_not_swapped() -> None:

@@ -254,6 +254,13 @@ def test_a_quality_that_only_the_highest_level_has_is_found() -> None:
     assert find_quality(lambda at: 0.0 if at >= 120 else -1.0, 60, DB, 0.3) == 120
 
 
+def test_less_than_a_db_too_much_is_good_enough() -> None:
+    assert find_quality(lambda at: 0.5, DB.highest, DB, 0.2) == DB.lowest
+    level = find_quality(lambda at: 0.5 if at >= 100 else -1.0, DB.highest, DB, 0.2)
+    assert level == pytest.approx(100, abs=0.2)
+    assert level >= 100
+
+
 def test_the_last_hints_stay() -> None:
     hints = Hints(keep=2)
     for key, number in (("a", 1.0), ("b", 2.0), ("a", 3.0), ("c", 4.0)):
