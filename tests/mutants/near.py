@@ -131,6 +131,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/rgb": ("tests/transform/test_rgb_frames.py",),
     "mapdr/transform/painted": ("tests/transform/test_document.py",),
     "mapdr/transform/pipeline": (
+        "tests/transform/test_pipeline_parts.py",
         "tests/transform/test_pipeline.py",
         "tests/transform/test_blank.py",
         "tests/transform/test_recipe_faults.py",
