@@ -133,6 +133,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/rgb": ("tests/transform/test_rgb_frames.py",),
     "mapdr/transform/painted": ("tests/transform/test_document.py",),
     "mapdr/transform/pipeline": (
+        "tests/transform/test_pipeline_parts.py",
         "tests/transform/test_pipeline.py",
         "tests/transform/test_blank.py",
         "tests/transform/test_recipe_faults.py",
@@ -156,31 +157,38 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/codecs/jpeg2000": (
         "tests/transform/test_encoder_forms.py",
         "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_encoder_syntaxes.py",
         "tests/transform/test_jpeg2000.py",
     ),
     "mapdr/transform/codecs/jpegls": (
         "tests/transform/test_encoder_forms.py",
         "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_encoder_syntaxes.py",
     ),
     "mapdr/transform/codecs/jpeg": (
         "tests/transform/test_encoder_forms.py",
         "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_encoder_syntaxes.py",
     ),
     "mapdr/transform/codecs/htj2k": (
         "tests/transform/test_encoder_forms.py",
         "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_encoder_syntaxes.py",
     ),
     "mapdr/transform/codecs/jpegxl": (
         "tests/transform/test_encoder_forms.py",
         "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_encoder_syntaxes.py",
     ),
     "mapdr/transform/codecs/rle": (
         "tests/transform/test_encoder_forms.py",
         "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_encoder_syntaxes.py",
     ),
     "mapdr/transform/codecs/calls": (
         "tests/transform/test_encoder_forms.py",
         "tests/transform/test_encoder_calls.py",
+        "tests/transform/test_encoder_syntaxes.py",
     ),
     "mapdr/transform/codecs/table": ("tests/transform/test_codec_table.py",),
     "mapdr/transform/codecs/plugin": ("tests/transform/test_codec_table.py",),

@@ -383,6 +383,20 @@ def test_or_left_where_nothing_is_written_without_loss() -> None:
 # What the receiver takes
 
 
+def test_an_image_that_is_left_has_the_colours_that_came() -> None:
+    """Of pixel data that is cut off RGB cannot be made, and who writes it for a receiver finds what came."""
+    values = np.random.default_rng(3).integers(0, 250, (40, 64, 3))
+    data = image(values, allocated=8, stored=8, photometric="YBR_FULL")
+    data.PixelData = data.PixelData[:-2]
+    payload, instance = payload_of(data)
+    node = Node(to="native", ybr_to_rgb=True, ratio=None)
+    with OpenImage(payload, node.codecs) as document:
+        made = node.step.encode(document, instance, Notebook(), "")
+        assert (made.note, made.parts) == ("not compressed: pixel-length", payload.parts)
+        assert document.shown.photometric == "YBR_FULL"
+        assert not document.is_rewritten
+
+
 def test_what_the_receiver_does_not_take_is_told_and_not_kept() -> None:
     node, memory = Node(Lossless(), fixed()), Notebook()
     pair = payload_of(ct())

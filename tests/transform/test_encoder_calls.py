@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import imagecodecs
-import jpeg_ls
 import numpy as np
 import pytest
 
 from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import OWN_WAY, Encoder, FrameFormat, LossyEncoder, Pixels
-from mapdr.kernel.errors import Permanent, Unavailable
+from mapdr.kernel.errors import Permanent
 from mapdr.transform.codecs import htj2k, jpeg, jpeg2000, jpegls, jpegxl, rle
 from mapdr.transform.codecs.table import Codecs
 
@@ -177,6 +176,27 @@ def test_a_psnr_is_told_openjph_as_a_step(monkeypatch: pytest.MonkeyPatch) -> No
     assert steps == pytest.approx([0.1, 0.01])
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "decompositions"),
+    [(1, 1, 1), (2, 1, 1), (1, 3, 2), (16, 16, 4), (32, 3, 5), (33, 33, 5), (3, 2048, 5), (2049, 3, 6)],
+)
+def test_how_often_htj2k_is_told_to_halve_a_frame(
+    rows: int, columns: int, decompositions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer imagecodecs do so no more often than the shorter side allows."""
+    told: list[int] = []
+
+    def noted(cells: Pixels, *, resolutions: int, **options: Any) -> bytes:
+        told.append(resolutions)
+        return bytes(imagecodecs.htj2k_encode(cells, resolutions=resolutions, **options))
+
+    form = replace(grey(8), rows=rows, columns=columns)
+    for syntax, more in ((uid.HTJ2K_LOSSLESS, ()), (uid.HTJ2K, (40.0,))):
+        encoder: Any = encoder_with(syntax, monkeypatch, htj2k_encode=noted)
+        (encoder.encode_at if more else encoder.encode)(np.zeros((rows, columns), "u2"), form, *more)
+    assert told == [decompositions] * 2
+
+
 @pytest.mark.parametrize("level", [1, 1000])
 def test_openjpeg_takes_levels_from_1_to_1000(level: float) -> None:
     codec = jpeg2000.Jpeg2000()
@@ -238,7 +258,7 @@ def test_pyjpegls_writes_where_imagecodecs_takes_no_precision(monkeypatch: pytes
         return b"%d of %d in %d" % (level, cells.nbytes, out)
 
     write = writer_with(monkeypatch, jpegls_encode=encode)
-    form = grey(12)
+    jpeg_ls, form = pytest.importorskip("jpeg_ls"), grey(12)
     assert np.array_equal(by_charls(write(frame_of(form), 12, 0), form), frame_of(form))
     monkeypatch.setattr(jpeg_ls, "encode_buffer", raising)
     assert write(np.zeros((2, 2), "u2"), 16, 3) == b"3 of 8 in 1040"
@@ -288,80 +308,3 @@ def test_lossless_jpeg_of_colours_has_the_first_predictor() -> None:
         for each in (form, grey(8, 8)):
             stream = encoder.encode(frame_of(each), each)
             assert stream[stream.index(b"\xff\xda") + 5 + 2 * each.samples] == 1
-
-
-# --- Who reads and writes which syntax
-
-READERS = {
-    uid.JPEG_BASELINE: (jpeg.Lossy, False, True),
-    uid.JPEG_EXTENDED: (jpeg.Lossy, False, True),
-    uid.JPEG_SPECTRAL_SELECTION: (type(None), False, True),
-    uid.JPEG_FULL_PROGRESSION: (type(None), False, True),
-    uid.JPEG_LOSSLESS: (jpeg.Lossless, False, False),
-    uid.JPEG_LOSSLESS_SV1: (jpeg.Lossless, False, False),
-    uid.JPEG_LS_LOSSLESS: (jpegls.Lossless, False, False),
-    uid.JPEG_LS_NEAR_LOSSLESS: (jpegls.NearLossless, False, False),
-    uid.JPEG2000_LOSSLESS: (jpeg2000.Lossless, True, False),
-    uid.JPEG2000: (jpeg2000.Lossy, True, False),
-    uid.HTJ2K_LOSSLESS: (htj2k.Lossless, True, False),
-    uid.HTJ2K_LOSSLESS_RPCL: (htj2k.Lossless, True, False),
-    uid.HTJ2K: (htj2k.Lossy, True, False),
-    uid.JPEG_XL_LOSSLESS: (jpegxl.Lossless, False, False),
-    uid.JPEG_XL_JPEG_RECOMPRESSION: (type(None), False, True),
-    uid.JPEG_XL: (jpegxl.Lossy, False, True),
-    uid.RLE_LOSSLESS: (rle.Lossless, False, False),
-}
-"""Syntax -> what writes it, whether its streams tell a sign, and whether they are read as RGB."""
-
-
-def test_who_writes_which_syntax_and_how_it_is_read() -> None:
-    rows = Codecs(CODECS._registry, settings()).rows
-    assert rows.keys() == READERS.keys()
-    for syntax, row in rows.items():
-        assert row.decoder is not None
-        found = (type(row.encoder or row.lossy_encoder), row.decoder.is_signed, row.decoder.gives_rgb)
-        assert found == READERS[syntax], row.name
-        assert (row.recompressor is not None) == (syntax == uid.JPEG_XL_JPEG_RECOMPRESSION)
-
-
-def test_openjpeg_that_is_not_compiled_in_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagecodecs.JPEG2K, "available", False)
-    with pytest.raises(Unavailable):
-        jpeg2000.Jpeg2000()
-
-
-@pytest.mark.parametrize(
-    ("syntaxes", "library"),
-    [
-        ((uid.JPEG2000_LOSSLESS, uid.JPEG2000), "JPEG2K"),
-        ((uid.JPEG_LS_LOSSLESS, uid.JPEG_LS_NEAR_LOSSLESS), "JPEGLS"),
-        ((uid.JPEG_XL_LOSSLESS, uid.JPEG_XL_JPEG_RECOMPRESSION, uid.JPEG_XL), "JPEGXL"),
-        ((uid.JPEG_BASELINE, uid.JPEG_EXTENDED, uid.JPEG_LOSSLESS, uid.JPEG_LOSSLESS_SV1), "JPEG8"),
-        ((uid.RLE_LOSSLESS,), "DICOMRLE"),
-        ((uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K), "JPEG2K"),
-        ((uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K), "HTJ2K"),
-    ],
-)
-def test_a_library_that_is_not_compiled_in_is_the_reason(
-    syntaxes: tuple[str, ...], library: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Without:
-        available = False
-
-    monkeypatch.setattr(imagecodecs, library, Without)
-    rows = Codecs(CODECS._registry, settings()).rows
-    for syntax in syntaxes:
-        row = rows[syntax]
-        assert row.encoder is row.lossy_encoder is row.recompressor is None
-        assert row.no_encode == "imagecodecs was built without it"
-        assert (row.decoder is not None) == (library == "HTJ2K"), "OpenJPEG reads HTJ2K"
-        assert row.no_decode == ("" if library == "HTJ2K" else "imagecodecs was built without it")
-
-
-def test_without_pyjpegls_jpeg_ls_is_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jpegls, "writer", lambda: "nothing writes it")
-    rows = Codecs(CODECS._registry, settings()).rows
-    for syntax in (uid.JPEG_LS_LOSSLESS, uid.JPEG_LS_NEAR_LOSSLESS):
-        assert rows[syntax].decoder is not None
-        assert rows[syntax].encoder is rows[syntax].lossy_encoder is None
-        assert rows[syntax].no_encode == "nothing writes it"

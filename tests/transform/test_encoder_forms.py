@@ -10,9 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import imagecodecs
-import jpeg_ls
 import numpy as np
-import PIL.Image
 import pytest
 from pydicom.pixels.decoders.rle import _rle_decode_frame
 
@@ -23,6 +21,11 @@ from mapdr.transform.codecs import headers
 from mapdr.transform.image import same
 
 from .helpers import CODECS
+
+try:
+    import jpeg_ls
+except ImportError:  # it writes JPEG-LS where imagecodecs does not, which is on Python 3.11
+    jpeg_ls = None
 
 SIDE = 16
 
@@ -71,7 +74,8 @@ def by_pydicom(stream: bytes, form: FrameFormat) -> Pixels:
 
 
 def by_pillow(stream: bytes) -> Pixels:
-    with PIL.Image.open(io.BytesIO(stream)) as found:
+    pillow = pytest.importorskip("PIL.Image")
+    with pillow.open(io.BytesIO(stream)) as found:
         return np.asarray(found)
 
 
@@ -90,7 +94,7 @@ ANOTHER: dict[str, Callable[[bytes, FrameFormat], Pixels]] = {
     uid.RLE_LOSSLESS: by_pydicom,
     uid.JPEG_LOSSLESS: lambda stream, _: imagecodecs.jpegsof3_decode(stream),
     uid.JPEG_LOSSLESS_SV1: lambda stream, _: imagecodecs.ljpeg_decode(stream),
-    uid.JPEG_LS_LOSSLESS: by_charls,
+    **({uid.JPEG_LS_LOSSLESS: by_charls} if jpeg_ls else {}),
     uid.HTJ2K_LOSSLESS: lambda stream, _: imagecodecs.jpeg2k_decode(stream),
     uid.HTJ2K_LOSSLESS_RPCL: lambda stream, _: imagecodecs.jpeg2k_decode(stream),
 }
@@ -248,7 +252,8 @@ def test_no_value_of_jpeg_ls_is_off_by_more_than_near(stored: int) -> None:
     pixels = frame_of(form)
     for near in (1, 2, 5, 127):
         stream = encoder.encode_at(pixels, form, -near)
-        for found in (encoder.decode(stream, form), by_charls(stream, form)):
+        for read in (encoder.decode, *((by_charls,) if jpeg_ls else ())):
+            found = read(stream, form)
             assert 0 < np.abs(found.astype(int) - pixels).max() <= near
 
 
@@ -294,16 +299,6 @@ def test_each_way_of_htj2k_is_what_it_says() -> None:
             assert (style[3], style[4], style[8]) == (photometric != "RGB", decompositions, 0)
     with pytest.raises(ValueError, match="dial"):
         encoder.encode_at(frame_of(form), form, 40, Way(reversible=True))
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "decompositions"),
-    [(1, 1, 1), (2, 1, 1), (1, 3, 2), (16, 16, 4), (32, 3, 5), (33, 33, 5), (3, 2048, 5), (2049, 3, 6)],
-)
-def test_how_often_htj2k_halves_a_frame(rows: int, columns: int, decompositions: int) -> None:
-    encoder, form = CODECS.encoder(uid.HTJ2K_LOSSLESS), replace(grey(8, 8), rows=rows, columns=columns)
-    stream = encoder.encode(np.zeros((rows, columns), "u1"), form)
-    assert stream[stream.index(b"\xff\x52") + 4 :][5] == decompositions
 
 
 @pytest.mark.parametrize(("photometric", "marker"), [("RGB", b"\xff\xee"), ("YBR_FULL_422", b"\xff\xe0")])

@@ -10,6 +10,7 @@ import pytest
 from mapdr.dicom.tags import PIXEL_PADDING_RANGE_LIMIT, PIXEL_PADDING_VALUE
 from mapdr.dicom.write import number
 from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, Quality, Reached, measure
+from mapdr.transform.encode.ssim import ssim
 from mapdr.transform.image import Attributes
 
 from .toy import described
@@ -113,6 +114,37 @@ def test_padding_lies_where_image_values_begin() -> None:
     )
     assert PaddingGap.of(padding, np.array([15, 9, 30]), np.array([8, 8, 30])) == PaddingGap(8, 20, 8, 30)
     assert PaddingGap.of(None, np.array([15]), np.array([8])) == PaddingGap(0, 0, -math.inf, math.inf)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "i4"])
+def test_padding_is_measured_alike_in_cells_of_any_size(kind: str) -> None:
+    padding = Padding(10, 20)
+    for frame, decoded, found in (
+        ([5, 30], [5, 30], PaddingGap(10, 20, 5, 30)),
+        ([15, 15], [14, 15], PaddingGap(10, 20, -math.inf, math.inf)),
+        ([15, 9, 30], [8, 8, 31], PaddingGap(8, 20, 8, 31)),
+        ([15, 30], [25, 33], PaddingGap(10, 25, -math.inf, 33)),
+        ([15, 3], [15, 4], PaddingGap(10, 20, 4, math.inf)),
+    ):
+        assert PaddingGap.of(padding, np.array([frame], kind), np.array([decoded], kind)) == found
+
+
+def test_similarity_is_measured_where_it_is_asked_for_outside_of_the_padding() -> None:
+    original = np.random.default_rng(1).integers(100, 4000, (24, 24)).astype("u2")
+    original[:, :12] = 0
+    decoded = original.copy()
+    decoded[:, :12] = 900  # padding that moved
+    assert measure(original, decoded).ssim is None
+    assert measure(original, original, with_ssim=True).ssim == 1.0
+    without, within = (
+        measure(original, decoded, with_ssim=True),
+        measure(original, decoded, Padding(0, 0), with_ssim=True),
+    )
+    assert without.ssim is not None
+    assert without.ssim < 0.9
+    assert without.ssim == ssim(original, decoded, without.peak, None)
+    assert within.ssim == ssim(original, decoded, within.peak, original == 0)
+    assert (within.max_error, without.max_error) == (0, 900)
 
 
 def beside(value: int) -> tuple[float, float]:

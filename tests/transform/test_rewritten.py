@@ -22,6 +22,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.transform.codecs.foreign import ForeignFrames
 from mapdr.transform.codecs.table import Codecs, Row
+from mapdr.transform.dataset import COPIES
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode import icons as of_icons
 from mapdr.transform.encode import recompress as of_recompress
@@ -53,8 +54,13 @@ def node_codecs(
 
 
 def holding(data: Dataset, streams: list[bytes], syntax: str = RLE, fragments: int = 1) -> Payload:
-    """A data set with such codestreams, which mean nothing."""
-    data.PixelData = encapsulate(streams, fragments_per_frame=fragments)
+    """A data set with such codestreams, which mean nothing, in so many fragments each; 0: in one of their
+    length, though it is odd."""
+    if fragments:
+        data.PixelData = encapsulate(streams, fragments_per_frame=fragments)
+    else:
+        items = (b"", *streams)
+        data.PixelData = b"".join(struct.pack("<2HI", 0xFFFE, 0xE000, len(each)) + each for each in items)
     data["PixelData"].VR = "OB"
     data["PixelData"].is_undefined_length = True
     payload, _ = payload_of(data)
@@ -294,6 +300,27 @@ def test_an_object_without_pixels_is_its_header(target: str) -> None:
         assert read(native(document, target, settings())).PatientID == "Marked"
 
 
+def test_memory_is_asked_for_an_object_without_pixels(budget: Share) -> None:
+    data = image(noise(3, 4))
+    del data.PixelData
+    data.ImageComments = "a" * 5000
+    payload, _ = payload_of(data)
+    with OpenImage(payload, node_codecs()) as document:
+        assert not budget._used
+        native(document, IMPLICIT, settings())
+    assert budget._used == COPIES * payload.length
+
+
+def test_pixels_of_another_kind_are_not_decompressed() -> None:
+    data = image(noise(3, 4))
+    del data.PixelData
+    data.FloatPixelData = bytes(4 * 12)
+    payload = replace(payload_of(data)[0], transfer_syntax_uid=RLE)
+    with OpenImage(payload, node_codecs()) as document, pytest.raises(Permanent) as caught:
+        native(document, EXPLICIT, settings())
+    assert caught.value.reason == "syntax"
+
+
 def test_pixels_of_unknown_depth_are_not_swapped() -> None:
     data = image(noise(4, 4))
     del data.BitsAllocated
@@ -479,6 +506,16 @@ def test_an_image_of_which_nothing_was_changed_is_the_same_image() -> None:
         b"frame 000 ab",
         b"frame 001 ab",
     ]
+
+
+def test_fragments_of_an_odd_length_become_even() -> None:
+    values = noise(4, 4, 5)
+    streams = [b"frame 0", b"frame 01", b"frame 002", b"changing"]
+    made = painted(image(values, frames=4), values, {3}, Lossless(21), fragments=0, streams=streams)
+    table, *pieces = generate_fragments(read(made).PixelData)
+    assert pieces[:3] == [b"frame 0\0", b"frame 01", b"frame 002\0"]
+    assert struct.unpack("<4I", table) == (0, 16, 32, 50)
+    assert len(pieces[3]) == 22
 
 
 def test_a_frame_of_several_fragments_keeps_them_and_one_of_two_codestreams_parks() -> None:

@@ -254,6 +254,27 @@ def test_a_quality_that_only_the_highest_level_has_is_found() -> None:
     assert find_quality(lambda at: 0.0 if at >= 120 else -1.0, 60, DB, 0.3) == 120
 
 
+def test_where_the_encodes_run_out_what_is_good_enough_is_sent() -> None:
+    """A cliff at the end of a dial of 255 levels: the lowest one is not found, but one that is good."""
+    asked: list[float] = []
+
+    def margin_at(level: float) -> float:
+        asked.append(level)
+        return (level + 245) * 0.01 if level >= -245 else -100
+
+    level = find_quality(margin_at, -1, NEAR, 0.3)
+    assert level is not None
+    assert -245 <= level < -128
+    assert len(asked) == MOST_ENCODES
+
+
+def test_less_than_a_db_too_much_is_good_enough() -> None:
+    assert find_quality(lambda at: 0.5, DB.highest, DB, 0.2) == DB.lowest
+    level = find_quality(lambda at: 0.5 if at >= 100 else -1.0, DB.highest, DB, 0.2)
+    assert level == pytest.approx(100, abs=0.2)
+    assert level >= 100
+
+
 def test_the_last_hints_stay() -> None:
     hints = Hints(keep=2)
     for key, number in (("a", 1.0), ("b", 2.0), ("a", 3.0), ("c", 4.0)):

@@ -56,10 +56,10 @@ class Parent:
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
-    """What is done on each signal; nothing becomes silent."""
+    """What is done on each signal; it becomes silent before, which is noted as 0, and not done."""
     handlers: dict[int, Any] = {}
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    monkeypatch.setattr(worker, "_be_silent", lambda: None)
+    monkeypatch.setattr(worker, "_be_silent", lambda: handlers.__setitem__(0, None))
     return handlers
 
 
@@ -78,6 +78,7 @@ def test_jobs_are_answered_until_the_parent_goes(signals: dict[int, Any], gone: 
     assert parent.answered[1] == b"CELL"
     assert len(parent.answered) == 5, "cells follow where it is ok alone"
     assert parent.answered[4] == b""
+    assert list(signals) == [0, signal.SIGINT, signal.SIGTERM]
 
 
 def test_a_parent_that_goes_in_the_middle_is_no_trouble(signals: dict[int, Any]) -> None:
