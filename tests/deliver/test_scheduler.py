@@ -124,6 +124,17 @@ def test_what_is_prepared_in_a_syntax_that_was_refused_meanwhile_is_prepared_ane
     assert around.taken() is not None
 
 
+def test_what_a_receiver_takes_instead_is_known_for_images_with_the_same_choice_alone() -> None:
+    """One that its rule leaves as it came must not be asked for in what the rule makes of another: it would
+    be parked; and that one not go uncompressed for the sake of the first."""
+    syntaxes, htj2k = Syntaxes(), "1.2.840.10008.1.2.4.201"
+    left, compressed = Need("1.2", htj2k), Need("1.2", htj2k, (JPEG2000,))
+    syntaxes.refused(compressed, JPEG2000)
+    assert (syntaxes.instead(compressed), syntaxes.instead(left)) == (JPEG2000, "")
+    syntaxes.refused(left, IMPLICIT)
+    assert (syntaxes.instead(compressed), syntaxes.instead(left)) == (JPEG2000, IMPLICIT)
+
+
 def test_an_image_whose_codec_failed_is_settled_and_left_out() -> None:
     around = Around()
     around.scheduler.add([ROW])

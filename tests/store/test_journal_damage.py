@@ -178,6 +178,21 @@ def test_with_a_checkpoint_that_is_not_of_its_segments_all_is_written_anew(
     assert held(world.path) == world.answered | again.answered
 
 
+def test_a_checkpoint_that_was_cut_goes_on_from_the_block_that_is_whole(tmp_path: Path) -> None:
+    """Sequence numbers that began anew would have what other segments hold replayed at each start."""
+    checkpoint = segment.Checkpoint(tmp_path)
+    checkpoint.write(3)
+    checkpoint.write(5)
+    checkpoint.close()
+    os.truncate(tmp_path / "checkpoint", BLOCK + 10)
+    for sequence in (5, 6):
+        again = segment.Checkpoint(tmp_path)
+        assert again.sequence == segment.read_checkpoint(tmp_path) == sequence
+        again.write(6)
+        again.close()
+        assert (tmp_path / "checkpoint").stat().st_size == 2 * BLOCK
+
+
 def test_a_segment_that_is_gone_is_told_by_those_that_are_there(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,7 +24,8 @@ class Syntaxes:
         self._lock = threading.Lock()
         self._recent: OrderedDict[Need, None] = OrderedDict()
         self._latest: Need | None = None
-        self._instead: dict[Need, tuple[str, float]] = {}
+        # By `others` too, which a need is not compared by: what is best depends on what its recipe makes.
+        self._instead: dict[tuple[Need, tuple[str, ...]], tuple[str, float]] = {}
 
     def recent(self) -> list[Need]:
         """What was needed lately, the latest first."""
@@ -44,17 +45,17 @@ class Syntaxes:
 
     def instead(self, need: Need) -> str:
         """The transfer syntax to prepare in place of a refused one; empty if `need` was not refused."""
-        found = self._instead.get(need)
+        found = self._instead.get((need, need.others))
         if found is None:
             return ""
         syntax, until = found
         if self._clock() < until:
             return syntax
         with self._lock:
-            self._instead.pop(need, None)
+            self._instead.pop((need, need.others), None)
         return ""
 
     def refused(self, need: Need, instead: str) -> None:
         """The receiver refused `need`, and takes the transfer syntax `instead`."""
         with self._lock:
-            self._instead[need] = (instead, self._clock() + FORGET_AFTER)
+            self._instead[need, need.others] = (instead, self._clock() + FORGET_AFTER)

@@ -119,11 +119,12 @@ class Checkpoint:
         path = folder / _CHECKPOINT
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
         try:
+            self._number, self.sequence = _newest(os.read(self._file, 2 * record.BLOCK))
             if os.fstat(self._file).st_size != 2 * record.BLOCK:
                 _fill(self._file, 2 * record.BLOCK)
                 sync_folder(folder)
-            os.lseek(self._file, 0, os.SEEK_SET)
-            self._number, self.sequence = _newest(os.read(self._file, 2 * record.BLOCK))
+                if self.sequence:  # one block was whole: sequence numbers go on behind it
+                    self.write(self.sequence)
         except BaseException:
             os.close(self._file)
             raise
