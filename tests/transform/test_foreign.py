@@ -136,7 +136,7 @@ def test_the_end_of_a_thumbnail_is_not_that_of_the_image() -> None:
     assert np.array_equal(decode(job("4.50", BYTES), whole), decode(job("4.50", BYTES), stream))
     assert np.array_equal(decode(job("4.50", BYTES), whole + b"\0\0"), decode(job("4.50", BYTES), stream))
     with pytest.raises(Mismatch, match="cut off"):
-        decode(job("4.50", BYTES), whole[:-2])
+        decode(job("4.50", BYTES), whole[:-20])
 
 
 @pytest.mark.parametrize("kept", [0, 10, 11])

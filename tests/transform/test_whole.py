@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydicom.encaps import generate_frames
 
 from mapdr.kernel.codec import Mismatch
-from mapdr.transform.codecs.whole import check_jpeg
+from mapdr.transform.codecs.whole import whole_jpeg
 from mapdr.transform.codecs.worker import decode
 
 from .helpers import picture
@@ -82,15 +82,25 @@ def test_a_stream_that_was_cut_and_closed_gives_no_other_pixels(name: str, part:
 
 
 @pytest.mark.parametrize("name", [name for name in MADE if MADE[name][0] in JPEGS])
-def test_a_jpeg_is_whole_with_all_its_bytes_and_cut_with_one_less(name: str) -> None:
+def test_a_jpeg_is_whole_with_all_its_codes_and_cut_with_a_byte_less(name: str) -> None:
     stream = STREAMS[name]
-    check_jpeg(stream)
-    check_jpeg(stream[:-2] + b"\0\0" + EOI)  # what stands behind the last code is no part of it
-    with pytest.raises(Mismatch, match="cut off"):
-        check_jpeg(stream[:-2])
+    assert whole_jpeg(stream) is stream
+    more = stream[:-2] + b"\0\0" + EOI  # what stands behind the last code is no part of it
+    assert whole_jpeg(more) is more
     last = stream[:-3].rstrip(b"\xff")
-    with pytest.raises(Mismatch, match="cut off"):
-        check_jpeg(last + EOI)
+    for end in (EOI, b"", b"\xff", b"\xff" + EOI):
+        with pytest.raises(Mismatch, match="cut off"):
+            whole_jpeg(last + end)
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if MADE[name][0] in JPEGS])
+@pytest.mark.parametrize("end", [b"", b"\xff", b"\0"])
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_decoded(name: str, end: bytes) -> None:
+    syntax, frame, _ = MADE[name]
+    stream = STREAMS[name]
+    assert whole_jpeg(stream[:-2] + end) == stream[:-2] + end + EOI
+    found = decode(job(syntax, frame), stream[:-2] + end)
+    assert np.array_equal(found, decode(job(syntax, frame), stream))
 
 
 def test_a_component_without_a_scan_is_missing() -> None:
@@ -108,18 +118,18 @@ def test_a_component_without_a_scan_is_missing() -> None:
     )
     one = grey[scan:-2]
     two = one[:5] + b"\2" + one[6:]
-    check_jpeg(head + one + two + EOI)
-    for cut in (head + one + EOI, head + one + two[:-40] + EOI, head + EOI):
+    whole_jpeg(head + one + two + EOI)
+    for cut in (head + one, head + one + EOI, head + one + two[:-40] + EOI, head + EOI):
         with pytest.raises(Mismatch, match="cut off"):
-            check_jpeg(cut)
+            whole_jpeg(cut)
 
 
 def test_a_jpeg_with_a_thumbnail_or_another_process_is_not_refused() -> None:
     stream = STREAMS["baseline"]
     thumbnail = STREAMS["lossless, 8 bits"][:-300]
-    check_jpeg(stream[:2] + b"\xff\xe1" + (2 + len(thumbnail)).to_bytes(2, "big") + thumbnail + stream[2:])
-    check_jpeg(stream.replace(b"\xff\xc0", b"\xff\xc2")[:-200])  # progressive: not looked at
-    check_jpeg(stream.replace(b"\xff\xc4", b"\xff\xe4"))  # without tables: for libjpeg to judge
+    whole_jpeg(stream[:2] + b"\xff\xe1" + (2 + len(thumbnail)).to_bytes(2, "big") + thumbnail + stream[2:])
+    whole_jpeg(stream.replace(b"\xff\xc0", b"\xff\xc2")[:-200])  # progressive: not looked at
+    whole_jpeg(stream.replace(b"\xff\xc4", b"\xff\xe4"))  # without tables: for libjpeg to judge
 
 
 @settings(max_examples=200)
@@ -128,7 +138,7 @@ def test_any_bytes_are_refused_or_not_and_nothing_else_happens(data: bytes, name
     stream = STREAMS[name]
     for each in (data, stream[:at] + data + stream[at + len(data) :]):
         with contextlib.suppress(Mismatch):
-            check_jpeg(each)
+            whole_jpeg(each)
 
 
 def test_real_jpegs_are_whole(data: Path) -> None:
@@ -141,6 +151,6 @@ def test_real_jpegs_are_whole(data: Path) -> None:
             continue
         if syntax[20:] in {"50", "51", "57", "70"}:
             count = int(read.get("NumberOfFrames") or 1)
-            check_jpeg(next(generate_frames(pixels, number_of_frames=count)))
+            whole_jpeg(next(generate_frames(pixels, number_of_frames=count)))
             found += 1
     assert found > 0

@@ -11,7 +11,7 @@ import struct
 import numpy as np
 
 from mapdr.kernel.codec import FrameFormat, Mismatch, Pixels
-from mapdr.transform.codecs.whole import check_jpeg
+from mapdr.transform.codecs.whole import whole_jpeg
 
 
 def jpeg2000(form: FrameFormat, stream: bytes) -> Pixels:
@@ -47,16 +47,14 @@ def jpeg(form: FrameFormat, stream: bytes) -> Pixels:
 
 
 def foreign_jpeg(form: FrameFormat, stream: bytes) -> Pixels:
-    """As `jpeg`, for what came from outside. Raises Mismatch also where an end marker stands behind the cut,
-    or between."""
-    check_jpeg(stream)
-    return jpeg(form, stream)
+    """As `jpeg`, for what came from outside: it may lack its end marker if it has all else. Raises Mismatch
+    also where an end marker was put behind a cut."""
+    return jpeg(form, whole_jpeg(stream))
 
 
 def foreign_jpeg_lossless(form: FrameFormat, stream: bytes) -> Pixels:
     """As `jpeg_lossless`, likewise."""
-    check_jpeg(stream)
-    return jpeg_lossless(form, stream)
+    return jpeg_lossless(form, whole_jpeg(stream))
 
 
 def _ends(stream: bytes) -> None:

@@ -19,14 +19,17 @@ _OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {0xC3, 0xC4, 0xC8, 0xCC}
 _DHT, _DRI, _SOS, _EOI = 0xC4, 0xDD, 0xDA, 0xD9
 
 
-def check_jpeg(stream: bytes) -> None:
-    """Raises Mismatch for a JPEG whose scans are not whole: cut off, or of codes that no encoder writes."""
+def whole_jpeg(stream: bytes) -> bytes:
+    """The stream of a JPEG, with an end marker where it lacks nothing but that.
+
+    Raises Mismatch where its scans are not whole: cut off, or of codes that no encoder writes.
+    """
     try:
-        _check(stream)
+        return stream if _is_closed(stream) else stream + b"\xff\xd9"
     except Mismatch:
         raise
     except (IndexError, ValueError):  # no such tables or lengths: libjpeg says so, or knows better
-        return
+        return stream
 
 
 def _parts(whole: int, size: int) -> int:
@@ -73,7 +76,8 @@ class _Said:
     missing: set[int] = field(default_factory=set)
 
 
-def _check(stream: bytes) -> None:
+def _is_closed(stream: bytes) -> bool:
+    """Whether an end marker closes a stream, or it is of a process that is not looked at. Raises Mismatch."""
     said = _Said()
     at = 2
     while (found := _marker(stream, at)) is not None:
@@ -81,9 +85,9 @@ def _check(stream: bytes) -> None:
         if marker == _EOI:
             if said.missing:
                 break
-            return
+            return True
         if marker in _OTHER_FRAMES:
-            return
+            return True
         if marker in (0x01, 0xD8) or 0xD0 <= marker <= 0xD7:
             continue  # TEM, SOI and RSTn have no length
         length = int.from_bytes(stream[at : at + 2], "big")
@@ -99,6 +103,8 @@ def _check(stream: bytes) -> None:
             said.interval = int.from_bytes(body[:2], "big")
         elif marker == _SOS:
             at = _scan(stream, at, body, said)
+    if found is None and said.frame.components and not said.missing:
+        return False
     raise Mismatch("end: the stream is cut off")
 
 
