@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -246,7 +247,7 @@ def test_what_came_today_is_told_by_peer(store: Store, monkeypatch: pytest.Monke
 
 
 def test_an_hour_is_that_of_the_local_day() -> None:
-    assert day_of(NOON) == hour_of(NOON) // 100
-    assert hour_of(NOON + 3600) != hour_of(NOON) == hour_of(NOON // 3600 * 3600)
-    quarter = int(NOON) // 900 * 900
-    assert hour_of(quarter + 899.9) == hour_of(quarter)
+    for moment in (NOON, NOON + 3599.9, NOON + 13 * 3600, 0.0, 86_399.0, 1.7e9, 4e9):
+        written = datetime.fromtimestamp(moment)
+        assert hour_of(moment) == int(written.strftime("%Y%m%d%H"))
+        assert day_of(moment) == int(written.strftime("%Y%m%d"))
