@@ -140,6 +140,6 @@ def test_the_table_names_files_that_are_there() -> None:
     assert not [path for path in tests if not (ROOT / path).is_file()]
     assert not [path for path in NEAR if not (ROOT / path).is_dir() and not (ROOT / f"{path}.py").is_file()]
     assert entry("mapdr/store/recover") == "mapdr/store/recover"
-    assert entry("mapdr/store/spool/files") == "mapdr/store/spool"
+    assert entry("mapdr/store/spool/filesystem") == "mapdr/store/spool"
     assert entry("mapdr/kernel/item") is None
     assert grouped(["mapdr/wire"]) == {"mapdr/wire/status": ["mapdr/wire/status.py"]}

@@ -134,17 +134,29 @@ def test_one_change_of_the_clock_moves_once_for_all_processes(
     index: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[float] = []
+    also: list[tuple[str, float]] = []
     for name in ("_back", "_forward"):
         monkeypatch.setattr(clock, name, lambda connection, now, jump: moved.append(jump))
+    for name in ("_quiet", "_sources"):
+        monkeypatch.setattr(clock, name, lambda connection, now, jump, name=name: also.append((name, jump)))
     at = [500.0]
     looks = Clock(index, wall=lambda: NOW, steady=lambda: at[0])
-    for later, jump in ((0.0, -60.0), (29.0, -61.0), (0.0, -63.0), (29.9, -63.0), (31.0, -63.0), (0.0, 60.0)):
+    for later, jump in (
+        (0.0, -60.0),
+        (0.0, -60.0),
+        (29.0, -61.0),
+        (0.0, -63.0),
+        (29.9, -63.0),
+        (31.0, -63.0),
+        (0.0, 60.0),
+    ):
         at[0] += later
         looks.move(jump)
     assert moved == [-60.0, -63.0, -63.0, 60.0]
     at[0] = 3.0  # the system was started anew: its clock, too
     looks.move(60.0)
     assert moved[4:] == [60.0]
+    assert also == [(name, jump) for jump in moved for name in ("_quiet", "_sources")]
 
 
 class Moves:

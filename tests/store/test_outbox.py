@@ -130,6 +130,15 @@ def test_a_hook_in_trouble_is_seen_and_its_waiting_messages_can_be_hurried(store
     assert store.outbox.not_before(first.id) == 0.0
 
 
+def test_what_waits_and_what_was_given_up_is_counted_by_hook(store: Store) -> None:
+    store.outbox.add([entry("a", "leased"), entry("b", "parked"), entry("c", "pending")], now=1.0)
+    store.outbox.lease("leased", 9, 60, now=1.0)
+    (message,) = store.outbox.lease("parked", 9, 60, now=1.0)
+    store.outbox.settle([OutboxSettlement(message.id, "parked")], now=2.0)
+    counted = {queue.hook: (queue.waiting, queue.parked) for queue in store.outbox.queues()}
+    assert counted == {"leased": (1, 0), "parked": (0, 1), "pending": (1, 0)}
+
+
 def sent(store: Store, key: str, state: str, at: float, **facts: Any) -> None:
     """The message of this key, leased and settled at this time."""
     hook = next(message.hook for message in store.outbox.list() if message.key == key)
