@@ -45,6 +45,7 @@ class Call:
         self.events: list[Event] = []
         self.watch.observe(self.events.append)
         self.rejections = Rejections()
+        self.shown: list[Certificate] = []
         self.room: Callable[[Session], bool] = lambda session: True
         self.config = DimseReceiveConfig()
 
@@ -59,7 +60,7 @@ class Call:
             doorkeeper=Doorkeeper(self.config),
             limits=Limits(linger=0),
             tls=None,
-            shown=lambda certificate: None,
+            shown=self.shown.append,
             watch=self.watch,
             has_room=self.room,
             rejections=self.rejections,
@@ -418,11 +419,9 @@ def test_who_does_not_agree_on_tls_is_shown_unless_it_only_went(
 def test_a_certificate_is_what_its_peer_has_proved_and_is_shown(call: Call, tmp_path: Path) -> None:
     call.begin()
     call.thread.start()
-    shown: list[Certificate] = []
-    call.session._shown = shown.append
     file, _ = certificate(tmp_path, "ct1.example")
     proved = call.session._proved(ssl.PEM_cert_to_DER_cert(file.read_text()))
-    assert [(each.name, each.credential) for each in shown] == [("ct1.example", proved)]
+    assert [(each.name, each.credential) for each in call.shown] == [("ct1.example", proved)]
     assert proved.startswith("certificate:ct1.example sha256:")
     assert call.session._proved(None) == call.session._proved(b"no certificate") == ""
-    assert len(shown) == 1
+    assert len(call.shown) == 1

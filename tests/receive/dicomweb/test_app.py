@@ -140,3 +140,15 @@ def test_a_certificate_is_what_its_peer_has_proved_and_is_shown(watch: Watch, tm
     assert proved.startswith("certificate:gateway.example sha256:")
     assert made._proved(b"") == made._proved(b"no certificate") == ""
     assert len(shown) == 1
+
+
+def test_of_many_strangers_a_few_are_told_by_address_and_all_are_counted(
+    watch: Watch, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.receive.dicomweb.app.KEPT", 2)
+    made = endpoint(watch)
+    for host in (1, 2, 3, 4, 1, 3):
+        made.refused_early(f"10.1.2.{host}", "rejected: no TLS")
+    assert [event.facts["peer"] for event in events] == ["10.1.2.1", "10.1.2.2", "others"]
+    assert watch.counters() == {"receive.web.rejected": 6}
+    assert len(made._told) == 3, "strangers fill no memory"
