@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import imagecodecs
@@ -19,6 +20,8 @@ from mapdr.transform.codecs.decode import (
     _names_no_colours,
     _plane,
     _rle_planes,
+    jpeg,
+    jpeg_lossless,
     jpeg_of_jpegxl,
     jpegls,
     jpegxl_of_jpeg,
@@ -43,7 +46,7 @@ def frame(components: bytes, kind: int = 0xC0) -> bytes:
 def test_the_numbers_of_the_components_say_what_they_are(components: bytes) -> None:
     for kind in KINDS:
         said = components in (b"\1\2\3", b"RGB")
-        assert _names_no_colours(SOI + frame(components, kind) + EOI) is not said, hex(kind)
+        assert _names_no_colours(SOI + frame(components, kind) + EOI) is (not said), hex(kind)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,7 @@ def test_a_segment_says_of_colours_what_libjpeg_reads_there(marker: int, body: b
     for before in (b"", segment(0xDB, bytes(65))):
         for kind in (0xC0, 0xC1, 0xCF):
             stream = SOI + before + segment(marker, body) + frame(b"\0\1\2", kind) + EOI
-            assert _names_no_colours(stream) is not said
+            assert _names_no_colours(stream) is (not said)
 
 
 def test_without_a_frame_the_stream_is_left_to_the_codec() -> None:
@@ -84,6 +87,35 @@ def test_a_jpeg_ends_behind_its_last_scan() -> None:
     for cut in (SOI + scan, SOI + EOI + scan, SOI + scan + EOI[:1], SOI + scan + EOI + scan):
         with pytest.raises(Mismatch, match="cut off"):
             _ends(cut)
+
+
+@pytest.mark.parametrize("decoder", [jpeg, jpeg_lossless])
+def test_a_jpeg_that_is_cut_off_is_not_given_to_libjpeg(
+    decoder: Callable[[FrameFormat, bytes], Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagecodecs, "jpeg_decode", lambda *_, **__: pytest.fail("it was decoded"))
+    form = FrameFormat(16, 16, 1, 8, 8, False, "MONOCHROME2")
+    with pytest.raises(Mismatch, match="cut off"):
+        decoder(form, SOI + frame(b"\1") + b"\xff\xda\0\2data")
+
+
+@pytest.mark.parametrize(
+    ("photometric", "components", "told"),
+    [
+        ("RGB", b"\0\1\2", {"colorspace": "RGB", "outcolorspace": "RGB"}),
+        ("RGB", b"\1\2\3", {}),
+        ("YBR_FULL_422", b"\0\1\2", {}),
+        ("YBR_FULL_422", b"\1\2\3", {}),
+    ],
+)
+def test_the_data_set_says_the_colours_where_the_stream_does_not(
+    photometric: str, components: bytes, told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(imagecodecs, "jpeg_decode", lambda _, **options: given.append(options))
+    stream = SOI + frame(components) + EOI
+    jpeg(FrameFormat(1, 1, 3, 8, 8, False, photometric), stream)
+    assert given == [told]
 
 
 def test_a_jpeg_ls_that_is_cut_off_is_not_given_to_charls(monkeypatch: pytest.MonkeyPatch) -> None:
