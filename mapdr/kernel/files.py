@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How `os.open` is asked for a file that is read."""
 _MOST = 1 << 30
 """Bytes of one read: macOS refuses more than 2 GB at a time."""
 
@@ -14,11 +14,6 @@ _pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # 
 
 SHARED_READS = _pread is not None
 """Whether several threads may read one open file at once."""
-
-
-def open_to_read(path: Path) -> int:
-    """The descriptor of a file, to be closed by who asks. Raises OSError."""
-    return os.open(path, _READ)
 
 
 def read_at(file: int, count: int, at: int) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import xxhash
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.files import open_to_read, read_at
+from mapdr.kernel.files import READ, read_at
 
 
 class Proof:
@@ -41,7 +41,7 @@ class Proof:
         """Whether the bytes are those that were received, now. Raises as `check`, but for other bytes."""
         found = xxhash.xxh3_128()
         try:
-            file = open_to_read(self.path)
+            file = os.open(self.path, READ)
         except FileNotFoundError:
             raise missing() from None
         try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from mapdr.kernel.files import SHARED_READS, open_to_read, read_at
+from mapdr.kernel.files import READ, SHARED_READS, read_at
 from mapdr.kernel.item import FileSlice, Part
 from mapdr.kernel.proof import damaged
 
@@ -104,22 +104,21 @@ class PartsView:
     def _file(self, index: int, part: FileSlice) -> int:
         file = self._files.get(index)
         if file is None:
-            file = self._files[index] = _opened(part)
+            file = os.open(part.path, READ)
             self._stack.callback(os.close, file)
+            self._files[index] = file
         return file
 
     def _beginning(self, index: int, part: FileSlice) -> bytes:
         found = self._beginnings.get(index)
         if found is None:
-            start = part.offset
-            found = self._read(index, part, start, start + min(_LARGE, part.length))
-            self._beginnings[index] = found
+            found = self._beginnings[index] = beginning(part, _LARGE)
         return found
 
     def _map(self, index: int, part: FileSlice) -> mmap.mmap:
         found = self._maps.get(index)
         if found is None:
-            file = open_to_read(part.path)
+            file = os.open(part.path, READ)
             try:
                 found = self._stack.enter_context(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
             finally:
@@ -135,20 +134,13 @@ def beginning(part: FileSlice, most: int) -> bytes:
 
     Raises Permanent(reason="damaged") as PartsView, and OSError.
     """
-    file = _opened(part)
+    file = os.open(part.path, READ)
     try:
+        if os.fstat(file).st_size < part.offset + part.length:
+            raise damaged()
         return read_at(file, min(most, part.length), part.offset)
     finally:
         os.close(file)
-
-
-def _opened(part: FileSlice) -> int:
-    """The open file of a slice. Raises as `beginning`."""
-    file = open_to_read(part.path)
-    if os.fstat(file).st_size < part.offset + part.length:
-        os.close(file)
-        raise damaged()
-    return file
 
 
 def _length(part: Part) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mapdr.kernel import files
-from mapdr.kernel.files import open_to_read, read_at
+from mapdr.kernel.files import READ, read_at
 
 
 @pytest.mark.parametrize("pread", [files._pread, None], ids=["pread", "seek"])
@@ -18,7 +18,7 @@ def test_a_place_is_read_whole_or_to_the_end(
     monkeypatch.setattr(files, "_MOST", most)
     path = tmp_path / "file"
     path.write_bytes(b"0123456789\r\n\x1a")  # of which a text file of Windows would make something else
-    file = open_to_read(path)
+    file = os.open(path, READ)
     try:
         assert read_at(file, 4, 3) == b"3456"
         assert read_at(file, 4, 0) == b"0123"

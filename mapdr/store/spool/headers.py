@@ -23,7 +23,7 @@ from mapdr.dicom.scan import (
 )
 from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import is_valid_uid
-from mapdr.kernel.files import open_to_read, read_at
+from mapdr.kernel.files import READ, read_at
 from mapdr.kernel.item import TagPath
 
 SOP_CLASS_UID = gate.SOP_CLASS_UID
@@ -128,7 +128,7 @@ def read_file_header(
     path: Path, offset: int, size: int, *, transfer_syntax_uid: str, wanted: frozenset[TagPath]
 ) -> ScannedHeader:
     """The same for a file by name."""
-    file = open_to_read(path)
+    file = os.open(path, READ)
     try:
         begun = read_at(file, min(PREFIX, size), offset)
         return read_header(file, offset, size, begun, transfer_syntax_uid=transfer_syntax_uid, wanted=wanted)
