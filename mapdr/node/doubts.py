@@ -6,13 +6,13 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.dicom import tags
 from mapdr.dicom.path import tag_vr
-from mapdr.kernel.errors import ConfigurationError, MapdrError
+from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.registry import Registry
@@ -94,9 +94,11 @@ def of_steps(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
             place: Place = ("rule", index, type_)
             try:
                 factory = registry.factory("transform", type_)
-                doubted = list(factory.doubts(TypeAdapter(factory.config).validate_python(plain)))
-            except (MapdrError, ValidationError):
+                config = TypeAdapter(factory.config).validate_python(plain)
+            except Exception:  # noqa: BLE001, S112  a problem, which `surroundings.step_faults` tells
                 continue
+            try:
+                doubted = list(factory.doubts(config))
             except Exception as error:  # noqa: BLE001  as for stages
                 doubted = []
                 yield failing(place, error)

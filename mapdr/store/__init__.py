@@ -368,7 +368,9 @@ class Store:
             replay(self.spool)
         self._replayed = False
         try:
-            journal = Journal(journal_folder(self.spool), self.spool.trust, min_free=self.spool.room.min_free)
+            journal = Journal(
+                journal_folder(self.spool), self.spool.trust, min_free=lambda: self.spool.room.min_free
+            )
         except OSError as error:  # a full disk, say: what is there is to be delivered
             log.error(
                 "there is no journal: its files cannot be made (%s); images are flushed", system_says(error)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import xxhash
 
-from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.durable import FlushFailed
+from mapdr.kernel.errors import ConfigurationError, Refused
 from mapdr.store.spool.journal import journal, record, segment
 from mapdr.store.spool.journal.keeper import Files
 from mapdr.store.spool.journal.record import BLOCK
@@ -250,12 +251,105 @@ def test_a_file_that_cannot_be_flushed_without_the_journal_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(path: Path) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise FlushFailed(errno.EIO, os.strerror(errno.EIO))
 
     world = World(tmp_path)
     removed(world.journal.folder)
     monkeypatch.setattr(journal, "sync_file", fails)
     world.try_to_push("1.2.3")
     assert world.refused == ["1.2.3"]
-    assert world.journal.trust.lost
+    assert world.journal.trust.lost.startswith("a flush to the disk failed (Input/output error)")
     world.close()
+
+
+@on_posix
+def test_one_flush_without_the_journal_that_wants_room_refuses_one_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without a journal: the next one may find room."""
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    world = World(tmp_path)
+    removed(world.journal.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "sync_file", full)
+        with pytest.raises(Refused, match="full"):
+            world.push("1.2.3")
+    assert not world.journal.trust.lost
+    world.push("1.2.4")
+    world.close()
+
+
+def test_a_checkpoint_that_is_gone_is_no_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All was safe: what stood in segments that were used again since is not missed."""
+    made = World(tmp_path)
+    for number in range(4 * IMAGES):
+        made.push(f"1.2.{number}", pixels=12_000)
+        made.keeper.keep()
+    made.close()
+    (made.journal.folder / "checkpoint").unlink()
+    assert 0 < replay(made.spool) < 4 * IMAGES
+    assert "are not whole" not in caplog.text
+    assert held(tmp_path) == made.answered
+
+
+def test_what_was_being_received_when_the_power_failed_is_no_loss(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind what is whole nothing was acknowledged: no file is flushed for it."""
+    last = list(record_places(first(world)))[-1]
+    change(first(world), last + 1, b"\xff")
+    flushed: list[Path] = []
+    monkeypatch.setattr(Files, "flush", lambda files, paths: flushed.extend(paths))
+    assert replay(world.spool) == len(flushed) == IMAGES - 1
+    assert "are not whole" not in caplog.text
+
+
+def record_places(path: Path) -> Iterator[int]:
+    """Where the data set of each record of a segment is."""
+    with segment.reading(path) as (read, length):
+        yield from (each.at + each.offset for each in record.records(read, length))
+
+
+def test_a_damaged_segment_is_not_taken_for_an_earlier_copy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its numbers gone the checkpoint is later than all others: these were safe long ago."""
+    made = World(tmp_path)
+    while not made.journal._full:
+        made.push(f"1.2.{len(made.answered)}", pixels=12_000)
+    made.keeper.keep()
+    in_use = made.journal._current._path
+    made.close()
+    change(in_use, 9, b"\xff\xfe")
+    assert replay(made.spool) == 0
+    assert "is later than its segments" not in caplog.text
+    assert f"{in_use.name} is damaged" in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_read_is_as_one_that_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    class Bad:
+        """A file of which nothing can be read."""
+
+        def __init__(self, file: Any) -> None:
+            self.seek, self.fileno = file.seek, file.fileno
+
+        def read(self, count: int) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    @contextmanager
+    def opened(path: Path, *args: Any, **options: Any) -> Iterator[Any]:
+        with real(path, *args, **options) as file:
+            yield Bad(file) if path.name == "checkpoint" else file
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert replay(world.spool) == IMAGES
+    monkeypatch.undo()
+    assert held(world.path) == world.answered
+    assert replay(world.spool) == 0

@@ -254,7 +254,7 @@ def test_a_journal_is_replayed_once_before_it_is_opened(
     calls: list[str] = []
     monkeypatch.setattr(mapdr.store, "replay", lambda spool: calls.append("replayed") or 0)
 
-    def opened(folder: Path, trust: DiskTrust, *, min_free: int) -> Journal:
+    def opened(folder: Path, trust: DiskTrust, *, min_free: Callable[[], int]) -> Journal:
         calls.append("opened")
         return Journal(folder, trust, size=1 << 18, min_free=min_free)
 

@@ -106,7 +106,8 @@ class Scheduler:
                 return None
             size = self._waiting[0].delivery.instance.size
             # One that is larger than all that may be ahead leaves the half to those behind it.
-            held = self._ready.weight + sum(min(each, AHEAD // 2) for each in self._underway.values())
+            sizes = (AHEAD // 2 if each > AHEAD else each for each in self._underway.values())
+            held = self._ready.weight + sum(sizes)
             self.lacks_room = bool(held) and (crowded or held + size > AHEAD)
             if self.lacks_room:
                 return None

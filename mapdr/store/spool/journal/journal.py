@@ -19,9 +19,10 @@ import shutil
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
-from mapdr.kernel.durable import sync_file, sync_folder
+from mapdr.kernel.durable import FlushFailed, sync_file, sync_folder
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.privacy import system_says
 from mapdr.kernel.status import OUT_OF_RESOURCES
@@ -52,18 +53,18 @@ class Journal:
         *,
         size: int = SEGMENT,
         most: int = MOST,
-        min_free: int = 0,
+        min_free: Callable[[], int] = lambda: 0,
     ) -> None:
         """Open it, or make it; what it holds must have been replayed. Raises OSError.
 
         `trust` is that of the spool, which loses it by faults of the journal, and the journal by those of the
-        spool. `size`: bytes of each segment; `most`: how many there are at most, two or more; `min_free`:
-        bytes of the disk that no segment is made from, nor from as many as one has beside them: the index
-        has to be written.
+        spool. `size`: bytes of each segment; `most`: how many there are at most, two or more; `min_free`
+        gives the bytes of the disk that no segment is made from, nor from as many as one has beside them: the
+        index has to be written.
         """
         self.folder = folder
         self.trust = trust or DiskTrust()
-        self._size, self._most, self._left_free = size, most, min_free + size
+        self._size, self._most, self._min_free = size, most, min_free
         # One lock, and a condition for each of those who wait: an append wakes nobody who waits for a flush.
         self._lock = threading.Lock()
         self._flush_ended = threading.Condition(self._lock)
@@ -104,7 +105,7 @@ class Journal:
         """Make an image safe whose file `path` is written, and not flushed.
 
         Comes back when a flush has taken it; waits `patience` seconds for a free segment, PATIENCE by
-        default. Raises Refused(0xA700) when that cannot be.
+        default. Raises Refused(0xA700) when that cannot be, and OSError where there is no room for a flush.
         """
         with self._lock:
             if not self._gone:
@@ -205,21 +206,22 @@ class Journal:
         self._flush_up_to(sequence)
 
     def _flush_file(self, path: Path) -> None:
-        """Make an image's own file safe, as without a journal. Raises Refused."""
+        """Make an image's own file safe, as without a journal. Raises as `append`."""
         try:
             sync_file(path)
             sync_folder(path.parent)
-        except OSError as error:
-            self.fail(error)
+        except FlushFailed as error:
+            with self._lock:
+                self.trust.lose(f"a flush to the disk failed ({system_says(error)})")
+                self._wake_all()
         self.check()
 
     def _make(self) -> Segment:
         path = self.folder / f"{self._made + 1:03}{ENDING}"
-        if (
-            not is_whole(path, self._size)
-            and shutil.disk_usage(self.folder).free - self._size < self._left_free
-        ):
-            raise OSError(errno.ENOSPC, "the disk has no room for them")
+        if not is_whole(path, self._size):
+            left = shutil.disk_usage(self.folder).free - self._size
+            if left < self._min_free() + self._size:
+                raise OSError(errno.ENOSPC, "the disk has no room")
         made = Segment(path, self._size)
         self._made += 1
         return made

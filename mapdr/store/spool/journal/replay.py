@@ -51,17 +51,18 @@ def replay(spool: SpoolFolder) -> int:
     done = checkpoint = segment.read_checkpoint(folder)
     looked = [_look(path, done) for path in segment.segments(folder)]
     reach = max((each.reach for each in looked), default=done)
-    if reach < done:
-        # What a checkpoint names was appended before: this one belongs to other segments, of which these are
-        # an earlier copy. To write a file anew that is there is safe.
+    if reach < done and not any(each.damage for each in looked):
+        # Mostly these are an earlier copy of the segments that the checkpoint belongs to. Or a power failure
+        # took the last records, whose files were flushed before them. To write a file anew is safe.
         log.warning(
             "the journal's checkpoint is later than its segments: all that these hold is written anew"
         )
         done, looked = 0, [_look(each.path, 0) for each in looked]
+    is_whole = segment.checkpoint_is_whole(folder)
     files = Files(folder)
     try:
         written = _write_all(looked, spool, files)
-        missing = max(reach - done, 0) - written if done == checkpoint else 0
+        missing = _missing(looked, done, from_there=is_whole) if done == checkpoint else 0
         if missing > 0 or any(each.damage for each in looked):
             _tell(looked, missing)
             files.flush(_of_these_hours(looked, spool))
@@ -81,11 +82,14 @@ def replay(spool: SpoolFolder) -> int:
 
 @dataclass(slots=True)
 class _Looked:
-    """What a segment holds: `records` behind the checkpoint, `reach` the last sequence number that it knows
-    of, `damage` what is wrong with it, in words."""
+    """What a segment holds: `records` behind the checkpoint, and the numbers of those that were `written`;
+    `first` the sequence number with which it began, None where that is not known, `reach` the last that it
+    knows of; `damage` what is wrong with it, in words."""
 
     path: Path
     records: list[record.Record] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
+    first: int | None = None
     reach: int = 0
     damage: str = ""
 
@@ -102,7 +106,7 @@ def _look(path: Path, done: int) -> _Looked:
         segment.refuse_another_version(block, path.parent)
         begun = record.read_segment_block(block)
         if begun is not None:
-            looked.reach = begun[1] - 1
+            looked.first, looked.reach = begun[1], begun[1] - 1
         elif not record.is_blank(block):
             looked.damage = "its first block is not whole"
         for each in record.records(read, length):
@@ -130,9 +134,26 @@ def _write_some(looked: _Looked, some: Sequence[record.Record], spool: SpoolFold
         for each in some:
             if record.whole(each, read):
                 written.append(_write(each, read, spool))
+                looked.written.append(each.sequence)
             else:  # never acknowledged, or the medium has lost it
                 log.warning("%s: its record in the journal is not whole", each.id)
     return written
+
+
+def _missing(looked: Sequence[_Looked], done: int, *, from_there: bool) -> int:
+    """How many images behind the checkpoint's number `done` are not whole, though later ones are, or a later
+    segment was begun, for which all before it were flushed. Behind these, nothing was acknowledged.
+
+    Without `from_there` the checkpoint may have said a later number: what was there before the oldest segment
+    is not asked for.
+    """
+    begun = [each.first for each in looked if each.first is not None]
+    written = [number for each in looked for number in each.written]
+    if not begun:
+        return 0
+    before = done if from_there else max(done, min(begun) - 1)
+    last = max(max(begun) - 1, max(written, default=0))
+    return max(last - before, 0) - sum(number > before for number in written)
 
 
 def _tell(looked: Sequence[_Looked], missing: int) -> None:
@@ -142,8 +163,8 @@ def _tell(looked: Sequence[_Looked], missing: int) -> None:
             log.error("the journal's %s is damaged: %s", each.path.name, each.damage)
     if missing > 0:
         log.warning(
-            "%d of the images that came last are not whole in the journal: what was being received when the "
-            "node ended, or what the medium has lost; their files in the spool are all that is left of them",
+            "%d of the images that came last are not whole in the journal: the medium has lost them; their "
+            "files in the spool are all that is left of them",
             missing,
         )
 

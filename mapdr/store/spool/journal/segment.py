@@ -27,6 +27,9 @@ ENDING = ".segment"
 _CHECKPOINT = "checkpoint"
 _PIECE = 1 << 20
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_UNREADABLE = {errno.EIO, *((errno.EACCES, errno.EINVAL) if sys.platform == "win32" else ())}
+"""What a read says of a place that the medium does not give; the C library of Windows has these for its
+ERROR_CRC and ERROR_IO_DEVICE."""
 
 if sys.platform == "win32" or sys.platform == "darwin":  # pragma: no cover  these have one flush for all
 
@@ -119,7 +122,7 @@ class Checkpoint:
         path = folder / _CHECKPOINT
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
         try:
-            self._number, self.sequence = _newest(os.read(self._file, 2 * record.BLOCK))
+            self._number, self.sequence = _newest(*_checkpoint_blocks(path))
             if os.fstat(self._file).st_size != 2 * record.BLOCK:
                 _fill(self._file, 2 * record.BLOCK)
                 sync_folder(folder)
@@ -145,13 +148,19 @@ class Checkpoint:
 def read_checkpoint(folder: Path) -> int:
     """The sequence number that a checkpoint says, 0 where there is none that is whole. Raises OSError,
     ConfigurationError."""
-    try:
-        both = (folder / _CHECKPOINT).read_bytes()
-    except FileNotFoundError:
-        return 0
-    refuse_another_version(both[: record.BLOCK], folder)
-    refuse_another_version(both[record.BLOCK :], folder)
-    return _newest(both)[1]
+    blocks = _checkpoint_blocks(folder / _CHECKPOINT)
+    for block in blocks:
+        refuse_another_version(block, folder)
+    return _newest(*blocks)[1]
+
+
+def checkpoint_is_whole(folder: Path) -> bool:
+    """Whether nothing of a checkpoint is damaged or gone, which may have said a later number. Raises
+    OSError."""
+    return all(
+        len(block) == record.BLOCK and (record.is_blank(block) or record.read_checkpoint_block(block))
+        for block in _checkpoint_blocks(folder / _CHECKPOINT)
+    )
 
 
 def refuse_another_version(block: bytes, folder: Path) -> None:
@@ -170,9 +179,9 @@ def segments(folder: Path) -> list[Path]:
 
 @contextmanager
 def reading(path: Path, on_fault: Callable[[], object] = lambda: None) -> Iterator[tuple[record.Read, int]]:
-    """How to read a segment, and its length. Raises OSError.
+    """How to read a file of the journal, and its length. Raises OSError.
 
-    What the medium does not give (EIO) is read as zeros, and `on_fault` is called: the records there are not
+    What the medium does not give is read as zeros, and `on_fault` is called: the records there are not
     whole then, and all others can be had.
     """
     with path.open("rb", buffering=0) as file:
@@ -185,7 +194,7 @@ def reading(path: Path, on_fault: Callable[[], object] = lambda: None) -> Iterat
                     pieces.append(piece)
                     count -= len(piece)
             except OSError as error:
-                if error.errno != errno.EIO:
+                if error.errno not in _UNREADABLE:
                     raise
                 on_fault()
                 pieces.append(bytes(count))
@@ -203,10 +212,25 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _newest(both: bytes) -> tuple[int, int]:
-    """Number and sequence of the newer of two checkpoint blocks that is whole."""
-    found = [record.read_checkpoint_block(both[: record.BLOCK])]
-    found.append(record.read_checkpoint_block(both[record.BLOCK :]))
+def _checkpoint_blocks(path: Path) -> tuple[bytes, bytes]:
+    """Both blocks of a checkpoint. Raises OSError."""
+    return _checkpoint_block(path, 0), _checkpoint_block(path, record.BLOCK)
+
+
+def _checkpoint_block(path: Path, at: int) -> bytes:
+    """A block of a checkpoint, shorter where it is cut, empty where it is not to be had. Raises OSError."""
+    faults: list[None] = []
+    try:
+        with reading(path, lambda: faults.append(None)) as (read, _):
+            block = read(at, record.BLOCK)
+    except FileNotFoundError:
+        return b""
+    return b"" if faults else block
+
+
+def _newest(*blocks: bytes) -> tuple[int, int]:
+    """Number and sequence of the newest of checkpoint blocks that is whole."""
+    found = map(record.read_checkpoint_block, blocks)
     return max((each for each in found if each is not None), default=(0, 0))
 
 
