@@ -27,7 +27,7 @@ Span = tuple[int, int]
 
 
 class Spans:
-    """Where fragments begin and end, in their order: 16 bytes for each, for there may be millions."""
+    """Where fragments begin and end, in their order: kept in 16 bytes for each, for there may be millions."""
 
     def __init__(self) -> None:
         self._ends = array("q")

@@ -74,6 +74,10 @@ def test_guards(guard: Guard, quality: Quality, reason: str) -> None:
     assert guard.objection(quality, allowed=10.6) == reason
 
 
+FAR = 1 << 16
+"""An error that sets padding no limit."""
+
+
 def gap(frame: list[int], decoded: list[int], padding: Padding) -> PaddingGap:
     return PaddingGap.of(padding, np.array(frame), np.array(decoded))
 
@@ -85,27 +89,28 @@ def test_padding_becomes_the_range_that_no_image_value_is_in() -> None:
         gap([-1500, -1024, 7], [-1495, -1028, 9], padding),
         gap([5, 6, 7], [5, 6, 7], padding),
     ]
-    assert PaddingGap.join(padding, gaps) == Padding(-1504, -1495)
+    assert PaddingGap.join(padding, gaps, FAR) == Padding(-1504, -1495)
 
 
 def test_padding_that_an_image_value_came_into_is_refused() -> None:
     padding = Padding(0, 0)
-    assert PaddingGap.join(padding, [gap([0, 0, 3], [2, 0, 1], padding)]) is None
+    assert PaddingGap.join(padding, [gap([0, 0, 3], [2, 0, 1], padding)], FAR) is None
     # In another frame of the same image:
     assert (
-        PaddingGap.join(padding, [gap([0, 0, 9], [2, 0, 9], padding), gap([9, 3], [9, 1], padding)]) is None
+        PaddingGap.join(padding, [gap([0, 0, 9], [2, 0, 9], padding), gap([9, 3], [9, 1], padding)], FAR)
+        is None
     )
 
 
 def test_padding_that_nothing_moved_stays() -> None:
     padding = Padding(-2000, -2000)
-    assert PaddingGap.join(padding, [gap([-2000, 0, 9], [-2000, 1, 8], padding)]) == padding
+    assert PaddingGap.join(padding, [gap([-2000, 0, 9], [-2000, 1, 8], padding)], FAR) == padding
 
 
 def test_padding_lies_where_image_values_begin() -> None:
     padding = Padding(10, 20)
     for value, is_free in ((21, True), (20, False), (10, False), (9, True)):
-        found = PaddingGap.join(padding, [PaddingGap(10, 20, *beside(value))])
+        found = PaddingGap.join(padding, [PaddingGap(10, 20, *beside(value))], FAR)
         assert found == (padding if is_free else None)
     # A frame without padding still has values that may come into that of another.
     assert PaddingGap.of(padding, np.array([5, 30]), np.array([5, 30])) == PaddingGap(10, 20, 5, 30)

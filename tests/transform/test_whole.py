@@ -154,3 +154,53 @@ def test_real_jpegs_are_whole(data: Path) -> None:
             whole_jpeg(next(generate_frames(pixels, number_of_frames=count)))
             found += 1
     assert found > 0
+
+
+def segments(stream: bytes) -> list[bytes]:
+    """The segments before the first scan's data, without SOI."""
+    found, at = [], 2
+    while stream[at + 1] != 0xDA:
+        length = 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+        found.append(stream[at : at + length])
+        at += length
+    return [*found, stream[at:]]
+
+
+def test_a_jpeg_without_tables_is_counted_by_those_of_the_standard() -> None:
+    """libjpeg takes these (tables K.3 to K.6), as for Motion JPEG."""
+    for frame in (BYTES, COLOUR):
+        stream = imagecodecs.jpeg_encode(frame)
+        bare = b"\xff\xd8" + b"".join(each for each in segments(stream) if each[1] != 0xC4)
+        assert np.array_equal(imagecodecs.jpeg_decode(bare), imagecodecs.jpeg_decode(stream))
+        assert whole_jpeg(bare) is bare
+        with pytest.raises(Mismatch, match="cut off"):
+            whole_jpeg(bare[: len(bare) * 2 // 3] + EOI)
+
+
+def test_a_jpeg_whose_components_have_one_number_is_left_to_libjpeg() -> None:
+    stream = bytearray(imagecodecs.jpeg_encode(COLOUR, subsampling="420"))
+    frame, scan = stream.index(b"\xff\xc0"), stream.index(b"\xff\xda")
+    for number in range(3):
+        stream[frame + 10 + 3 * number] = stream[scan + 5 + 2 * number] = 1
+    assert whole_jpeg(bytes(stream)) == stream
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if MADE[name][0] in JPEGS])
+def test_what_stands_behind_the_last_scan_is_no_cut(name: str) -> None:
+    syntax, frame, _ = MADE[name]
+    stream = STREAMS[name]
+    for behind in (
+        b"\xff\xe7\xff\xff\x01\x02" + EOI,
+        b"\xff\xd3\xff\x01" + EOI,
+        bytes(9) + b"\xff" * 9 + EOI,
+    ):
+        found = decode(job(syntax, frame), stream[:-2] + behind)
+        assert np.array_equal(found, decode(job(syntax, frame), stream))
+
+
+def test_a_component_has_one_scan() -> None:
+    """Each would be gone through, as often as there is room for its few bytes."""
+    *before, scan = segments(imagecodecs.jpeg_encode(BYTES))
+    twice = b"\xff\xd8" + b"".join(before) + scan[:-2] + scan
+    with pytest.raises(Mismatch, match="damaged"):
+        whole_jpeg(twice)

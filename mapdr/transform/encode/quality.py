@@ -198,7 +198,7 @@ class PaddingGap:
         )
 
     @staticmethod
-    def join(padding: Padding, gaps: list[PaddingGap], error: int = 1 << 16) -> Padding | None:
+    def join(padding: Padding, gaps: list[PaddingGap], error: int) -> Padding | None:
         """The range that is padding in every frame and image in none; None when there is no such range, or
         when it reaches out of the declared one by more than twice the greatest `error` of the image's own
         pixels, and more than noise: what is padding alone has no error, and would be moved anywhere."""
