@@ -12,6 +12,7 @@ from mapdr.store.index.delays import bucket_of
 from mapdr.store.index.schema import State
 from mapdr.store.queue.settle import _is_too_late
 from store.conftest import Opener
+from store.entered import facts, image, to
 from store.world import To, push
 
 
@@ -185,3 +186,37 @@ def test_the_same_image_twice_in_one_batch_of_ends_is_a_repeat_there(opener: Ope
     store.ledger.settle([Settlement(each.id, "delivered", bytes=5) for each in rows])
     counts = store.counts.today()["delivered"]["pacs"]["CT"]
     assert (counts["images"], counts["repeats"], counts["versions"]) == (1, 2, 1)
+
+
+def test_each_image_that_goes_is_counted_in_its_hour_and_minute(opener: Opener) -> None:
+    store = opener(start=False)
+    store.ingest.enter([image(1), image(2), image(3)], to("pacs"))
+    one, two, three = store.ledger.lease("pacs", 9, 60, "node")
+    ended = [Settlement(each.id, "delivered") for each in (one, two)]
+    store.ledger.settle([*ended, Settlement(three.id, "parked", reason="refused")])
+    went = [hour.images for hour in store.figures.hours(0, 99999999) if hour.destination == "pacs"]
+    assert went == [2]
+    assert [sum(minutes) for minutes in store.counters.destinations.told().values()] == [2]
+
+
+def test_a_person_is_shown_the_words_of_the_try_that_parked_an_image(opener: Opener) -> None:
+    """They are kept with the row, and control characters of them are not; so with each attempt."""
+    store = opener(start=False)
+    store.ingest.enter([image(1)], to("pacs"))
+    (leased,) = store.ledger.lease("pacs", 9, 60, "node")
+    store.ledger.settle([Settlement(leased.id, "parked", reason="refused", comment="out of\x00 memory")])
+    ((words,),) = facts(store, "SELECT comment FROM delivery")
+    assert words
+    assert "\x00" not in words
+    assert facts(store, "SELECT comment FROM attempt") == [(words,)]
+
+
+def test_a_syntax_is_taken_back_whatever_the_attempt_was_sent_in(opener: Opener) -> None:
+    store = opener(start=False)
+    store.ingest.enter([image(1)], to("pacs"))
+    for syntax in ("1.2.840.10008.1.2.1", ""):
+        (leased,) = store.ledger.lease("pacs", 9, 60, "node")
+        end = Settlement(leased.id, "pending", transfer_syntax_uid="1.2.840.10008.1.2", syntax=syntax)
+        store.ledger.settle([end])
+        ((number,),) = facts(store, "SELECT syntax FROM delivery")
+        assert store.strings.text(number) == syntax
