@@ -329,6 +329,8 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/index/database": (
         "tests/store/test_transactions.py",
         "tests/store/test_locks.py",
+        "tests/store/test_moving.py",
+        "tests/store/test_database.py",
     ),
     "mapdr/store/index/counters": ("tests/store/test_tallies.py",),
     "mapdr/store/index/counts": ("tests/store/test_tallies.py",),
@@ -347,8 +349,15 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/store/index/copying": ("tests/store/test_copying.py", "tests/store/test_moving.py"),
     "mapdr/store/index/moving": ("tests/store/test_moving.py",),
     "mapdr/store/index/migrations": ("tests/store/test_moving.py", "tests/store/test_database.py"),
-    "mapdr/store/index/engines": ("tests/store/test_transactions.py",),
+    "mapdr/store/index/engines": (
+        "tests/store/test_transactions.py",
+        "tests/store/test_locks.py",
+        "tests/store/test_database.py",
+    ),
     "mapdr/store/index/figures": ("tests/store/test_tallies.py",),
+    "mapdr/store/index/delays": ("tests/store/test_delays.py",),
+    "mapdr/store/index/fault": ("tests/store/test_index_fault.py",),
+    "mapdr/store/index/texts": ("tests/store/test_index_texts.py",),
     "mapdr/store/index": (
         "tests/store/test_index_parts.py",
         "tests/store/test_ledger.py",

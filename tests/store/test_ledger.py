@@ -416,12 +416,16 @@ def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
     (attempt,) = store.listing.attempts(rows[comments.index("odd")].id)
     assert (attempt.verdict, attempt.reason) == ("retry", "unwritten")
 
+    tried: list[str] = []
+
     def full(settlements: Sequence[Settlement]) -> None:
+        tried.extend(one.comment for one in settlements)
         raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
 
     monkeypatch.setattr(store.ledger._settlements, "settle", full)
     with pytest.raises(OperationalError):
         store.ledger.settle([Settlement(rows[0].id, "delivered", comment="words")])
+    assert tried == ["words"], "what the peer said is kept for a try that may be written"
 
 
 def test_a_lease_that_fails_leaves_no_row_leased(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,30 @@ def test_a_copy_of_the_index_is_kept_as_it_was(old: Path) -> None:
     assert version(old) == str(schema.VERSION)
 
 
+def test_an_index_that_lacks_no_table_is_moved_on_too(tmp_path: Path) -> None:
+    """The last step adds columns alone: by its tables, an index of the schema before is whole."""
+    opened(tmp_path)
+    index = tmp_path / "index.db"
+    with closing(sqlite3.connect(index)) as connection:
+        for column in ("bytes_received", "bytes_sent"):
+            connection.execute(f"ALTER TABLE tally DROP COLUMN {column}")
+        connection.commit()
+    say(index, "schema", "4")
+    opened(tmp_path)
+    assert version(index) == str(schema.VERSION)
+    assert [facts_of_copy(copy).schema for copy in moving.copies(index)] == ["4"]
+
+
+def test_an_index_that_says_no_schema_yet_is_made_whole(tmp_path: Path) -> None:
+    opened(tmp_path)
+    index = tmp_path / "index.db"
+    with closing(sqlite3.connect(index)) as connection:
+        connection.execute("DELETE FROM fact WHERE name = 'schema'")
+        connection.commit()
+    opened(tmp_path)
+    assert version(index) == str(schema.VERSION)
+
+
 def test_only_the_newest_copies_stay(old: Path) -> None:
     names = [f"index.db.schema-{number}.2026010{number}-000000" for number in (1, 2, 3)]
     for name in names:

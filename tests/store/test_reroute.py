@@ -49,6 +49,7 @@ def test_images_are_promised_anew(mixed: Store) -> None:
     assert (done.images, done.deliveries, done.unrouted, done.missing) == (6, 3, 3, 0)
     rows = mixed.ledger.lease("ct", 9, 60, "n")
     assert {(row.batch, row.priority, row.instance.modality) for row in rows} == {(1, 1, "CT")}
+    assert {row.not_before for row in mixed.listing.select(Selection(destination="ct"))} == {0.0}
     assert mixed.rerouting.reroute(Selection(), by_modality, wanted).deliveries == 0, "still open"
     mixed.ledger.settle([Settlement(row.id, "delivered") for row in rows])
     assert mixed.rerouting.reroute(Selection(modality="CT"), by_modality, wanted).deliveries == 3
@@ -301,7 +302,9 @@ def test_a_dry_run_tells_what_would_be_and_writes_nothing(
     settle(mixed, "a", "delivered", 1)
     keys = mixed.rerouting.choose(Selection())
     job = mixed.jobs.begin("move", "", "mona", keys)
-    route = To("a", "new", recipe="r7").route
+    # More of them than "a" has for its number: none may be taken for it while they have none.
+    new = [f"new{number}" for number in range(mixed.strings.number("a") + 3)]
+    route = To("a", *new, recipe="r7").route
 
     def steps(write: bool) -> list[tuple[Rerouted, list[ImageRerouted]]]:
         made = mixed.rerouting.steps(
@@ -318,7 +321,9 @@ def test_a_dry_run_tells_what_would_be_and_writes_nothing(
         patch.setattr(mixed.database, "write", refuse)
         told = steps(False)
     assert mixed.listing.select(Selection()) == before
-    assert (mixed.strings.find("new"), mixed.recipes.find("r7")) == (None, None)
+    assert {mixed.strings.find(name) for name in new} == {None}
+    assert mixed.recipes.find("r7") is None
+    assert sum(done.to["a"] for done, _ in told) == 6
     left = mixed.jobs.find("move")
     assert left is not None
     assert len(left.left) == 6

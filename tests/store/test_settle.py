@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from mapdr.kernel.item import NOWHERE
 from mapdr.store import Selection, Settlement, Store
 from mapdr.store.index.delays import bucket_of
+from mapdr.store.index.figures import Where
 from mapdr.store.index.schema import State
-from mapdr.store.queue.settle import _is_too_late
+from mapdr.store.queue.settle import _ended, _is_too_late
 from store.conftest import Opener
+from store.entered import facts, image, to
 from store.world import To, push
 
 
@@ -185,3 +188,49 @@ def test_the_same_image_twice_in_one_batch_of_ends_is_a_repeat_there(opener: Ope
     store.ledger.settle([Settlement(each.id, "delivered", bytes=5) for each in rows])
     counts = store.counts.today()["delivered"]["pacs"]["CT"]
     assert (counts["images"], counts["repeats"], counts["versions"]) == (1, 2, 1)
+
+
+def test_each_image_that_goes_is_counted_for_its_sender_with_its_bytes(opener: Opener) -> None:
+    """In its hour and minute too; one of nobody is counted for all together alone."""
+    store = opener(start=False)
+    pushed = [image(1, size=10), image(2, size=200), image(3), image(4, size=3000, source=NOWHERE)]
+    store.ingest.enter(pushed, to("pacs"))
+    leased = {row.instance.sop_instance_uid: row.id for row in store.ledger.lease("pacs", 9, 60, "node")}
+    ended = [Settlement(leased[uid], "delivered", bytes=7) for uid in ("1.2.1", "1.2.2", "1.2.4")]
+    store.ledger.settle([*ended, Settlement(leased["1.2.3"], "parked", reason="refused")])
+    went = {
+        one.where: (one.images, one.bytes_received, one.bytes_sent)
+        for one in store.figures.tallies(0, 99999999)
+        if one.where.destination and one.where.modality
+    }
+    assert went == {Where("pacs", "CT1", "CT"): (2, 210, 14), Where("pacs", None, "CT"): (3, 3210, 21)}
+    assert [hour.images for hour in store.figures.hours(0, 99999999) if hour.destination] == [3]
+    assert [sum(minutes) for minutes in store.counters.destinations.told().values()] == [3]
+
+
+def test_an_attempt_ends_its_milliseconds_after_it_began() -> None:
+    assert _ended(Settlement(1, "delivered", started_at=5.0, milliseconds=1500), 9.0) == 6.5
+    assert _ended(Settlement(1, "delivered", milliseconds=1500), 9.0) == 9.0
+
+
+def test_a_person_is_shown_the_words_of_the_try_that_parked_an_image(opener: Opener) -> None:
+    """They are kept with the row, and control characters of them are not; so with each attempt."""
+    store = opener(start=False)
+    store.ingest.enter([image(1)], to("pacs"))
+    (leased,) = store.ledger.lease("pacs", 9, 60, "node")
+    store.ledger.settle([Settlement(leased.id, "parked", reason="refused", comment="out of\x00 memory")])
+    ((words,),) = facts(store, "SELECT comment FROM delivery")
+    assert words
+    assert "\x00" not in words
+    assert facts(store, "SELECT comment FROM attempt") == [(words,)]
+
+
+def test_a_syntax_is_taken_back_whatever_the_attempt_was_sent_in(opener: Opener) -> None:
+    store = opener(start=False)
+    store.ingest.enter([image(1)], to("pacs"))
+    for syntax in ("1.2.840.10008.1.2.1", ""):
+        (leased,) = store.ledger.lease("pacs", 9, 60, "node")
+        end = Settlement(leased.id, "pending", transfer_syntax_uid="1.2.840.10008.1.2", syntax=syntax)
+        store.ledger.settle([end])
+        ((number,),) = facts(store, "SELECT syntax FROM delivery")
+        assert store.strings.text(number) == syntax

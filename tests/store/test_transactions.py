@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 import mapdr
 from mapdr.kernel.errors import ConfigurationError
@@ -57,6 +57,10 @@ def test_a_prepared_statement_is_run_for_each_row_and_says_how_many_it_changed(d
         select(_word.c.text).where(_word.c.id == bindparam("row"), _word.c.text != "B").limit(5)
     )
     assert [list(database.rows(constant, {"row": row})) for row in (1, 2)] == [[("A",)], []]
+    only = database.prepared(delete(_word).where(_word.c.id == bindparam("row")))
+    with database.write() as connection:
+        only.execute(connection, [{"row": 3}, {"row": 1}])
+    assert words(database) == ["B"]
 
 
 def test_rows_that_exist_are_added_to_replaced_or_only_grow(database: Database) -> None:
@@ -152,6 +156,35 @@ def test_who_opens_an_index_that_is_whole_writes_nothing(
         assert words(again) == ["kept"]
     finally:
         again.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of files are POSIX's")
+def test_the_index_and_its_log_give_others_no_rights(tmp_path: Path) -> None:
+    """They hold what is known of patients, whatever the folder lets others see."""
+    before = os.umask(0)
+    try:
+        opened = Database.open("sqlite", tmp_path, "process-crash")
+        try:
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        finally:
+            opened.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("index.db", "index.db-wal", "index.db-shm"), 0o640)
+
+
+def test_an_index_that_is_refused_is_not_held_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told to move it aside could not, on Windows."""
+    Database.open("sqlite", tmp_path, "process-crash").close()
+    with closing(sqlite3.connect(tmp_path / "index.db")) as connection:
+        connection.execute("UPDATE fact SET value = '99' WHERE name = 'schema'")
+        connection.commit()
+    closed: list[Database] = []
+    close = Database.close
+    monkeypatch.setattr(Database, "close", lambda self: (closed.append(self), close(self)))
+    with pytest.raises(ConfigurationError):
+        Database.open("sqlite", tmp_path, "process-crash")
+    assert len(closed) == 1
 
 
 def test_a_database_of_another_kind_is_refused(tmp_path: Path) -> None:
