@@ -142,12 +142,12 @@ def another_version(block: bytes) -> bytes:
     return start + xxhash.xxh3_128_digest(start)
 
 
-@pytest.mark.parametrize("name", ["001.segment", "checkpoint"])
-def test_what_another_version_wrote_is_not_written_over(world: World, name: str) -> None:
+@pytest.mark.parametrize(("name", "at"), [("001.segment", 0), ("checkpoint", 0), ("checkpoint", BLOCK)])
+def test_what_another_version_wrote_is_not_written_over(world: World, name: str, at: int) -> None:
     path = world.journal.folder / name
     if name == "checkpoint":
         path.write_bytes(record.checkpoint_block(1, 2) * 2)
-    change(path, 0, another_version(path.read_bytes()))
+    change(path, at, another_version(path.read_bytes()[at:]))
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="another version of MAPDR"):
         replay(world.spool)
