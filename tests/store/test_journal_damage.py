@@ -108,6 +108,7 @@ def test_a_segment_that_does_not_begin_as_one_is_set_aside(
     change(path, 9, b"\xff\xfe")
     assert replay(world.spool) == 0
     assert "001.segment is damaged: its first block is not whole" in caplog.text
+    assert "images that came last" not in caplog.text, "nobody can tell whether there were any"
     assert path.with_suffix(".damaged").read_bytes()[BLOCK:] == before[BLOCK:]
     again = World(world.path)
     again.push("9.9")
@@ -135,6 +136,58 @@ def test_what_the_journal_has_lost_and_the_spool_has_is_flushed(
     assert replay(made.spool) == 1
     assert made.spool.path(lost) in flushed
     assert held(tmp_path) == made.answered
+
+
+def test_only_what_came_behind_the_checkpoint_is_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = World(tmp_path)
+    made.push("1.2.1")
+    made.push("1.2.2")
+    made.keeper.keep()
+    for number in (3, 4, 5):
+        made.push(f"1.2.{number}")
+    made.close()
+    change(first(made), 4 * BLOCK + 10, b"\xff")  # the fourth of them
+    assert replay(made.spool) == 2
+    assert "1 of the images that came last are not whole" in caplog.text
+    assert segment.read_checkpoint(made.journal.folder) == 5
+
+
+def test_a_segment_without_a_record_tells_what_came_before_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that hold it are gone: of these images nobody is told otherwise, and their numbers are taken."""
+    for path in segment.segments(world.journal.folder):
+        path.unlink()
+    made = segment.Segment(world.journal.folder / "002.segment", 16 * BLOCK)
+    made.begin(IMAGES + 1)
+    made.close()
+    assert replay(world.spool) == 0
+    assert f"{IMAGES} of the images that came last are not whole" in caplog.text
+    assert segment.read_checkpoint(world.journal.folder) == IMAGES
+    caplog.clear()
+    assert replay(world.spool) == 0
+    assert not caplog.text
+
+
+def test_files_of_the_hours_in_which_something_is_missed_are_flushed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the images beside it and the last one, in which the node ended; no others, of a full spool."""
+    one = next(iter(world.answered))
+    ids = [f"{int(one[:12], 16) + hours * 3_600_000:012x}{one[12:]}" for hours in (-2, 2, 4)]
+    for id_ in ids:
+        path = world.spool.path(id_)
+        path.parent.mkdir()
+        path.write_bytes(b"some")
+    change(first(world), 3 * BLOCK + 10, b"\xff")
+    flushed: list[Path] = []
+    monkeypatch.setattr(Files, "flush", lambda self, paths: flushed.extend(paths))
+    assert replay(world.spool) == IMAGES - 1
+    names = [path.stem for path in flushed]
+    assert [id_ in names for id_ in ids] == [False, False, True]
+    assert {id_: names.count(id_) for id_ in without(world, 2)} == dict.fromkeys(without(world, 2), 2)
 
 
 def another_version(block: bytes) -> bytes:
@@ -183,6 +236,7 @@ def test_a_checkpoint_that_was_cut_goes_on_from_the_block_that_is_whole(tmp_path
     checkpoint = segment.Checkpoint(tmp_path)
     checkpoint.write(3)
     checkpoint.write(5)
+    assert checkpoint.sequence == 5
     checkpoint.close()
     os.truncate(tmp_path / "checkpoint", BLOCK + 10)
     for sequence in (5, 6):

@@ -59,7 +59,11 @@ def test_a_flush_is_of_the_segments_own_file(tmp_path: Path, monkeypatch: pytest
     assert flushed == [path.stat().st_ino]
 
 
-def test_a_segment_of_another_size_is_made_anew_with_nothing_of_the_old_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece", [5000, 1 << 20])
+def test_a_segment_of_another_size_is_made_anew_with_nothing_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(segment, "_PIECE", piece)
     path = tmp_path / "001.segment"
     for old in (SIZE + 10, SIZE - 10):
         path.write_bytes(b"x" * old)

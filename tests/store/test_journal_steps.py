@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +39,8 @@ class Around:
 
         def flushes(self_: segment.Segment) -> None:
             self.done.append(("flush", self_._path.name))
+            # One at a time, and others append meanwhile.
+            assert (self.journal._flushing, self.journal._lock.locked()) == (True, False)
             flush(self_)
 
         monkeypatch.setattr(segment.Segment, "begin", begins)
@@ -196,6 +200,34 @@ def test_who_waits_for_anothers_flush_at_the_close_gets_no_success(around: Aroun
         around.append()
     assert told == [False, True], "who waits is woken at the end, and again when nothing can be flushed"
     assert not around.journal.trust.lost
+
+
+def test_no_file_is_closed_that_another_flushes(around: Around) -> None:
+    """Its number may be another file's at once, and that one's flush be taken for this one's."""
+
+    def ends() -> None:
+        assert not around.journal._over
+        os.fstat(around.journal._current._file)
+        around.journal._flushing = False
+
+    around.journal._flushing = True
+    around.when_waiting("_flush_ended", ends)
+    around.journal.close()
+    assert around.waits == [0.0]
+
+
+def test_what_could_not_be_written_is_no_record(around: Around) -> None:
+    path = around.append()
+
+    def fails(self: segment.Segment, sequence: int, one: record.Image) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    around.monkeypatch.setattr(segment.Segment, "append", fails)
+    for _ in range(2):
+        with pytest.raises(Refused, match="the journal cannot be written"):
+            around.append()
+    assert (around.journal.files(), around.journal._appended) == ((1, [path]), 1)
+    assert around.done == [("begin", 1), ("flush", "001.segment")]
 
 
 def test_the_keeper_waits_for_the_first_file_or_the_end(around: Around) -> None:
