@@ -107,6 +107,7 @@ def test_a_block_of_another_version_is_told_from_a_damaged_one(
     assert record.is_of_another_version(block) == (version != ord("1"))
     assert not record.is_of_another_version(block[:30] + bytes([block[30] ^ 1]) + block[31:])
     assert not record.is_of_another_version(bytes(BLOCK))
+    assert (record.is_blank(bytes(BLOCK)), record.is_blank(block)) == (True, False)
 
 
 @given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
