@@ -217,12 +217,13 @@ def later_checkpoint(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut_checkpoint, later_checkpoint, Path.unlink])
 def test_with_a_checkpoint_that_is_not_of_its_segments_all_is_written_anew(
-    world: World, damage: Callable[[Path], object]
+    world: World, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A copy of a folder whose node was at work may hold such a pair."""
     damage(world.journal.folder / "checkpoint")
     assert replay(world.spool) == IMAGES
     assert held(world.path) == world.answered
+    assert "images that came last" not in caplog.text
     again = World(world.path)
     id_ = again.push("9.9")
     again.close()

@@ -13,7 +13,14 @@ from pydicom.encaps import generate_frames, parse_basic_offsets
 
 from mapdr.dicom.write import EXPLICIT_LITTLE, walk
 from mapdr.kernel.errors import Permanent
-from mapdr.transform.fragments import EXTENDED_OFFSETS, encapsulate, encapsulated, fragments, frame_spans
+from mapdr.transform.fragments import (
+    EXTENDED_OFFSETS,
+    begins_frame,
+    encapsulate,
+    encapsulated,
+    fragments,
+    frame_spans,
+)
 
 FRAMES = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=6)
 HEAD = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
@@ -111,6 +118,41 @@ def test_many_fragments_take_little_memory() -> None:
     assert [len(frame) for frame in spans] == [1] * (count - 1) + [2]
     with pytest.raises(IndexError):
         spans[count]
+
+
+def test_there_is_no_fragment_and_no_frame_before_the_first_or_behind_the_last() -> None:
+    blob = HEAD + item(b"") + item(b"\xff\xd8\xff\0") + item(b"more") + item(b"\xff\xd8\xff\0") + END
+    _, spans = fragments(blob, pixel_of(blob))
+    frames = frame_spans(blob, pixel_of(blob), 2)
+    assert (spans[2], frames[1]) == (list(spans)[2], [spans[2]])
+    for index in (-4, -3, -1, 3):
+        with pytest.raises(IndexError):
+            spans[index]
+    for index in (-3, -2, -1, 2):
+        with pytest.raises(IndexError):
+            frames[index]
+
+
+def test_offsets_are_whole_numbers_of_32_bits_and_what_is_left_is_none() -> None:
+    blob = HEAD + item(struct.pack("<2IH", 0, 12, 5)) + item(b"abcd") + item(b"efgh") + END
+    assert fragments(blob, pixel_of(blob))[0] == (0, 12)
+
+
+@pytest.mark.parametrize(
+    ("head", "begins"),
+    [
+        (b"\xff\xd8\xff\xe0", True),
+        (b"\xff\x4f\xff\x51\0", True),
+        (b"\xff\x0a", True),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", True),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", True),
+        (b"\xff\xd8", False),
+        (b"\0\xff\xd8\xff", False),
+        (b"", False),
+    ],
+)
+def test_a_frame_begins_where_a_codestream_does(head: bytes, begins: bool) -> None:
+    assert begins_frame(head) is begins
 
 
 def test_one_frame_takes_all_fragments() -> None:
