@@ -132,7 +132,7 @@ def test_what_stands_between_segments_is_passed_over() -> None:
     between = b"\0\x55\xff\0\xff\xff\x01\xff\xd8\xff\xd0\xff\xd7\xff\xff"
     comment = segment(0xFE, b"\xff\xd9\xff\xc2")  # no markers: they are in a segment
     app = b"\xff\xef\0\1"  # a length that does not cover itself
-    for some in (between, comment, app, segment(0xC8, b""), segment(0xCC, b"")):
+    for some in (between, b"\xff", comment, app, segment(0xC8, b""), segment(0xCC, b"")):
         stream = SOI + some + ONE + some + ALL + some + scan((1, 0)) + some + EOI
         assert whole_jpeg(stream + b"behind\xff\xc2") == stream + b"behind\xff\xc2"
         with pytest.raises(Mismatch, match="cut off"):
@@ -157,6 +157,8 @@ def test_a_stream_that_ends_before_all_its_components_came_is_cut() -> None:
     ):
         with pytest.raises(Mismatch, match="cut off"):
             whole_jpeg(cut)
+    with pytest.raises(Mismatch, match="cut off"):
+        whole_jpeg(two + EOI + scan((2, 0)) + EOI)  # no decoder looks behind the end
     for cut in range(len(SOI + ONE + ALL) + 2, len(GREY) - len(DATA)):
         with pytest.raises(Mismatch, match="cut off"):
             whole_jpeg(GREY[:cut])
