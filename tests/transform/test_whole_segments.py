@@ -137,6 +137,8 @@ def test_what_stands_between_segments_is_passed_over() -> None:
         assert whole_jpeg(stream + b"behind\xff\xc2") == stream + b"behind\xff\xc2"
         with pytest.raises(Mismatch, match="cut off"):
             whole_jpeg(SOI + some + ONE + some + ALL + some + EOI)
+        with pytest.raises(Mismatch, match="cut off"):
+            whole_jpeg(SOI + some + ONE + ALL + EOI)
 
 
 @pytest.mark.usefixtures("counted")
