@@ -178,6 +178,7 @@ def test_a_codec_thread_has_its_next_image_while_something_of_the_last_is_kept()
 def test_what_lacks_room_says_so_and_goes_on_when_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "AHEAD", 3 * ROW.instance.size)
     around = Around()
+    assert around.scheduler.lacks_room is False, "nothing is leased while it does"
     around.scheduler.add([row(number) for number in range(1, 6)])
     assert around.asked == [1, 2, 3]
     assert around.scheduler.lacks_room

@@ -126,6 +126,75 @@ def test_bits_that_are_no_code_and_coefficients_beyond_the_block_are_damage() ->
     assert both(bytes(9) + EOI, 0, b"\0\1", [ones, far], 1, 0, False) == DAMAGED
 
 
+def only(value: int) -> Table:
+    """A table of one code, which is a bit of 0."""
+    return bytes([1, *[0] * 15]), bytes([value])
+
+
+def takes(bits: int, *tables: Table, lossless: bool) -> None:
+    """Eight data units are so many bytes, no more and no less, or damage if 0."""
+    rest = (b"\0\1", list(tables), 8, 0, lossless)
+    if not bits:
+        assert both(bytes(2000) + EOI, 0, *rest) == DAMAGED
+        return
+    assert both(bytes(bits) + EOI, 0, *rest) == bits
+    assert both(bytes(bits - 1) + EOI, 0, *rest) == CUT
+
+
+@pytest.mark.parametrize("size", range(19))
+def test_a_difference_has_the_bits_that_its_code_says(size: int) -> None:
+    """Of lossless JPEG up to 16, which is one value alone (H.1.2.2); a DC coefficient has up to 15."""
+    takes(1 + size % 16 if size <= 16 else 0, only(size), only(0), lossless=True)
+    takes(1 + size + 1 if size <= 15 else 0, only(size), only(0), lossless=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "bits"),
+    [
+        (0x00, 1),  # the end of the block
+        (0x50, 1),
+        (0xE0, 1),
+        (0xF0, 4),  # 16 zeros, four times
+        (0x01, 63 * 2),
+        (0x0F, 63 * 16),
+        (0x11, 0),  # an odd number of them are left
+        (0x23, 21 * 4),
+        (0x61, 9 * 2),
+        (0x8A, 7 * 11),
+        (0xF1, 0),
+        (0x31, 0),
+    ],
+)
+def test_a_block_has_63_coefficients_behind_the_first(value: int, bits: int) -> None:
+    takes(1 + bits if bits else 0, only(0), only(value), lossless=False)
+
+
+def test_restart_markers_are_counted_from_0_to_7_again() -> None:
+    args = (0, b"\0\0", [only(7)], 20, 2, True)  # two bytes of codes between two
+    data = b"".join(b"\1\2" + bytes([0xFF, 0xD0 + number % 8]) for number in range(10))
+    assert both(data[:-2] + EOI, *args) == len(data) - 2
+    for at in range(3, len(data) - 2, 4):
+        for marker in range(0xC0, 0x100):
+            other = data[:at] + bytes([marker]) + data[at + 1 :]
+            expected = DAMAGED if 0xD0 <= marker <= 0xD7 else CUT
+            if marker == data[at]:
+                expected = len(data) - 2
+            elif marker == 0xFF:
+                expected = CUT  # a fill byte, and a byte of codes behind it for a marker
+            assert both(other[:-2] + EOI, *args) == expected
+    filled = data.replace(b"\xff", b"\xff\xff\xff")
+    assert both(filled[:-4] + EOI, *args) == len(filled) - 4
+    skipped = data.replace(b"\xff", b"\x55\xff\0\xff")  # what no code stands in
+    assert both(skipped[:-2] + EOI, *args) == len(skipped) - 2
+
+
+def test_a_byte_of_ones_is_stuffed_and_may_be_filled() -> None:
+    for byte in (b"\xff\0", b"\xff\xff\0", b"\xff\xff\xff\0"):
+        data = b"\x7f" + byte + b"\x12\x34"
+        assert both(data + EOI, 0, b"\0\0", [only(15)], 2, 0, True) == len(data)
+        assert both(data[:-1] + EOI, 0, b"\0\0", [only(15)], 2, 0, True) == CUT
+
+
 @pytest.mark.parametrize(
     ("table", "units", "at"),
     [

@@ -109,6 +109,7 @@ def test_a_segment_that_does_not_begin_as_one_is_set_aside(
     change(path, 9, b"\xff\xfe")
     assert replay(world.spool) == 0
     assert "001.segment is damaged: its first block is not whole" in caplog.text
+    assert "images that came last" not in caplog.text, "nobody can tell whether there were any"
     assert path.with_suffix(".damaged").read_bytes()[BLOCK:] == before[BLOCK:]
     again = World(world.path)
     again.push("9.9")
@@ -138,17 +139,69 @@ def test_what_the_journal_has_lost_and_the_spool_has_is_flushed(
     assert held(tmp_path) == made.answered
 
 
+def test_only_what_came_behind_the_checkpoint_is_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = World(tmp_path)
+    made.push("1.2.1")
+    made.push("1.2.2")
+    made.keeper.keep()
+    for number in (3, 4, 5):
+        made.push(f"1.2.{number}")
+    made.close()
+    change(first(made), 4 * BLOCK + 10, b"\xff")  # the fourth of them
+    assert replay(made.spool) == 2
+    assert "1 of the images that came last are not whole" in caplog.text
+    assert segment.read_checkpoint(made.journal.folder) == 5
+
+
+def test_a_segment_without_a_record_tells_what_came_before_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that hold it are gone: of these images nobody is told otherwise, and their numbers are taken."""
+    for path in segment.segments(world.journal.folder):
+        path.unlink()
+    made = segment.Segment(world.journal.folder / "002.segment", 16 * BLOCK)
+    made.begin(IMAGES + 1)
+    made.close()
+    assert replay(world.spool) == 0
+    assert f"{IMAGES} of the images that came last are not whole" in caplog.text
+    assert segment.read_checkpoint(world.journal.folder) == IMAGES
+    caplog.clear()
+    assert replay(world.spool) == 0
+    assert not caplog.text
+
+
+def test_files_of_the_hours_in_which_something_is_missed_are_flushed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the images beside it and the last one, in which the node ended; no others, of a full spool."""
+    one = next(iter(world.answered))
+    ids = [f"{int(one[:12], 16) + hours * 3_600_000:012x}{one[12:]}" for hours in (-2, 2, 4)]
+    for id_ in ids:
+        path = world.spool.path(id_)
+        path.parent.mkdir()
+        path.write_bytes(b"some")
+    change(first(world), 3 * BLOCK + 10, b"\xff")
+    flushed: list[Path] = []
+    monkeypatch.setattr(Files, "flush", lambda self, paths: flushed.extend(paths))
+    assert replay(world.spool) == IMAGES - 1
+    names = [path.stem for path in flushed]
+    assert [id_ in names for id_ in ids] == [False, False, True]
+    assert {id_: names.count(id_) for id_ in without(world, 2)} == dict.fromkeys(without(world, 2), 2)
+
+
 def another_version(block: bytes) -> bytes:
     start = block[:7] + b"2" + block[8:24]
     return start + xxhash.xxh3_128_digest(start)
 
 
-@pytest.mark.parametrize("name", ["001.segment", "checkpoint"])
-def test_what_another_version_wrote_is_not_written_over(world: World, name: str) -> None:
+@pytest.mark.parametrize(("name", "at"), [("001.segment", 0), ("checkpoint", 0), ("checkpoint", BLOCK)])
+def test_what_another_version_wrote_is_not_written_over(world: World, name: str, at: int) -> None:
     path = world.journal.folder / name
     if name == "checkpoint":
         path.write_bytes(record.checkpoint_block(1, 2) * 2)
-    change(path, 0, another_version(path.read_bytes()))
+    change(path, at, another_version(path.read_bytes()[at:]))
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="another version of MAPDR"):
         replay(world.spool)
@@ -165,12 +218,13 @@ def later_checkpoint(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut_checkpoint, later_checkpoint, Path.unlink])
 def test_with_a_checkpoint_that_is_not_of_its_segments_all_is_written_anew(
-    world: World, damage: Callable[[Path], object]
+    world: World, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A copy of a folder whose node was at work may hold such a pair."""
     damage(world.journal.folder / "checkpoint")
     assert replay(world.spool) == IMAGES
     assert held(world.path) == world.answered
+    assert "images that came last" not in caplog.text
     again = World(world.path)
     id_ = again.push("9.9")
     again.close()
@@ -184,6 +238,7 @@ def test_a_checkpoint_that_was_cut_goes_on_from_the_block_that_is_whole(tmp_path
     checkpoint = segment.Checkpoint(tmp_path)
     checkpoint.write(3)
     checkpoint.write(5)
+    assert checkpoint.sequence == 5
     checkpoint.close()
     os.truncate(tmp_path / "checkpoint", BLOCK + 10)
     for sequence in (5, 6):

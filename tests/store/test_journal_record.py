@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 import xxhash
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -82,7 +83,21 @@ def test_a_changed_byte_never_makes_another_image(bodies: list[bytes], data: st.
         assert len(found) >= len(bodies) - 1
 
 
+@pytest.mark.parametrize("length", [1, BLOCK, 3 * BLOCK])
+def test_a_torn_head_costs_its_own_image_alone(length: int) -> None:
+    bodies = [bytes([number]) * length for number in range(1, 5)]
+    whole = segment(1, bodies)
+    heads = [each.at - record.HEAD for each, _ in read_records(whole)]
+    assert heads == [BLOCK, *(each.end for each, _ in read_records(whole)[:-1])]
+    for number, at in enumerate(heads):
+        torn = bytearray(whole)
+        torn[at + 20] ^= 1
+        assert read_all(torn) == [*expected(bodies)[:number], *expected(bodies)[number + 1 :]]
+
+
 @given(st.integers(0, (1 << 64) - 1), st.sampled_from([b"MAPDRJS", b"MAPDRJC"]), st.integers(0, 255))
+@example(5, b"MAPDRJS", ord("1"))
+@example(5, b"MAPDRJC", ord("1"))
 def test_a_block_of_another_version_is_told_from_a_damaged_one(
     number: int, magic: bytes, version: int
 ) -> None:
@@ -92,6 +107,7 @@ def test_a_block_of_another_version_is_told_from_a_damaged_one(
     assert record.is_of_another_version(block) == (version != ord("1"))
     assert not record.is_of_another_version(block[:30] + bytes([block[30] ^ 1]) + block[31:])
     assert not record.is_of_another_version(bytes(BLOCK))
+    assert (record.is_blank(bytes(BLOCK)), record.is_blank(block)) == (True, False)
 
 
 @given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
