@@ -277,13 +277,13 @@ def test_no_segment_is_made_from_the_room_that_is_to_stay_free(
     folder = tmp_path / "spool" / "node" / "journal"
     free[0] = 1000 + 2 * SIZE - 1
     with pytest.raises(OSError, match="no room"):
-        Journal(folder, size=SIZE, most=3, min_free=1000)
+        Journal(folder, size=SIZE, most=3, min_free=lambda: 1000)
     assert segment.segments(folder) == []
     free[0] += 1
-    journal = Journal(folder, size=SIZE, most=3, min_free=1000)
+    journal = Journal(folder, size=SIZE, most=3, min_free=lambda: 1000)
     free[0] = 0
     journal.close()
-    Journal(folder, size=SIZE, most=3, min_free=1000).close()  # those that are there take none
+    Journal(folder, size=SIZE, most=3, min_free=lambda: 1000).close()  # those that are there take none
     with pytest.raises(OSError, match="no room"):
-        Journal(folder, size=SIZE, most=4, min_free=1000)
+        Journal(folder, size=SIZE, most=4, min_free=lambda: 1000)
     assert len(segment.segments(folder)) == 3

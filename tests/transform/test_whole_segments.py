@@ -164,8 +164,10 @@ def test_a_stream_that_ends_before_all_its_components_came_is_cut() -> None:
     for cut in range(len(SOI + ONE + ALL) + 2, len(GREY) - len(DATA)):
         with pytest.raises(Mismatch, match="cut off"):
             whole_jpeg(GREY[:cut])
+    beyond = GREY + segment(0xFE, b"some")[:-1]  # behind the last scan, which is whole
+    assert whole_jpeg(beyond) == beyond + EOI
     with pytest.raises(Mismatch, match="cut off"):
-        whole_jpeg(GREY + segment(0xFE, b"some")[:-1])  # within a segment, whatever its bytes are
+        whole_jpeg(two + segment(0xFE, b"some")[:-1])  # within a segment, whatever its bytes are
 
 
 @pytest.mark.usefixtures("counted")

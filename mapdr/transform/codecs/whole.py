@@ -166,6 +166,8 @@ def _scan(stream: bytes, at: int, body: bytes, said: _Said) -> int:
     lossless = frame.side == 1
     parts = [(body[1 + 2 * each], body[2 + 2 * each]) for each in range(body[0])]
     numbers = {component for component, _ in parts}
+    if not numbers <= frame.components.keys():
+        raise ValueError("no such component")
     if not 0 < len(parts) <= _MOST_COMPONENTS or not numbers <= said.missing:
         raise Mismatch(_DAMAGED)  # each component has one scan
     alone = len(parts) == 1
