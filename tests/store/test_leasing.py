@@ -139,6 +139,12 @@ def test_a_share_is_of_what_is_due_now_and_of_lower_priorities_alone(store: Stor
     assert len(leased(store, SHARE, untried_first=True)) == SHARE
 
 
+def test_with_the_least_tried_first_there_is_no_share(store: Store) -> None:
+    owe(store, *range(SHARE))
+    owe(store, 100, study="7", priority=Priority.BULK)
+    assert sorted(leased(store, SHARE, untried_first=True)) == list(range(SHARE))
+
+
 def test_of_an_owner_that_is_lost_each_row_says_that_it_may_have_been_sent(
     store: Store, clock: Clock
 ) -> None:
