@@ -237,6 +237,15 @@ def test_a_destination_that_no_rule_names_is_a_warning(node: NodeFolder) -> None
     )
 
 
+def test_what_has_no_effect_on_a_step_is_a_warning(node: NodeFolder) -> None:
+    old = 'compress = { to = "jpeg2000-lossless" }'
+    (line,) = _warnings(node, old, 'compress = { to = "jpeg2000-lossless", fallback = "park" }')
+    assert line.endswith(
+        ".compress.fallback: has no effect: without loss no limit can fail; "
+        "remove it, or name a method and a target with loss"
+    )
+
+
 def test_rules_behind_one_that_takes_all_and_stops_are_a_warning(node: NodeFolder) -> None:
     all_of_them = '[[rule]]\nname = "all"\nwhen = {}\nsend_to = ["telepacs"]\nstop = true\n\n[[rule]]'
     text = node.config.read_text()

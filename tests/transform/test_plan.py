@@ -378,16 +378,17 @@ def test_max_error_is_a_target_alone_and_a_limit_beside_another(
     ("config", "keys"),
     [
         ({"to": "jpeg", "ratio": 10, "color": "ybr"}, ["color"]),
-        ({"to": ["jpegls", "rle"], "color": "rgb", "fallback": "park"}, ["color", "fallback"]),
+        ({"to": ["jpegls", "rle"], "color": "ybr", "fallback": "park"}, ["color", "fallback"]),
+        ({"to": ["jpegls", "rle"], "color": "rgb", "fallback": "lossless", "exclude": []}, []),
         ({"to": ["rle", "htj2k-lossless"], "color": "ybr"}, []),
         ({"to": "auto", "ratio": 10, "color": "ybr", "fallback": "park", "exclude": ["MG"]}, []),
         ({"to": "jpegls-near", "near": 2, "fallback": "original"}, []),
         (
-            {"to": "jpeg2000", "lossless": True, "fallback": "lossless", "exclude": ["MG"]},
+            {"to": "jpeg2000", "lossless": True, "fallback": "original", "exclude": ["MG"]},
             ["fallback", "exclude"],
         ),
         ({"to": "jpegxl-recompress", "fallback": "original"}, []),
-        ({"to": ["jpegxl-recompress", "rle"], "fallback": "lossless"}, ["fallback"]),
+        ({"to": ["jpegxl-recompress", "rle"], "fallback": "park"}, []),
         ({"to": "rle"}, []),
     ],
 )

@@ -169,24 +169,18 @@ class CompressConfig(StageConfig):
 
 
 def without_effect(config: CompressConfig) -> Iterator[Finding]:
-    """What a rule says that changes nothing by the methods that it names."""
-    said = config.model_fields_set
+    """What a rule says, other than the defaults, that changes nothing by the methods that it names."""
     named = " and ".join(f'"{name}"' for name in config.names)
-    if "color" in said and not any(method.is_wavelet for method in config.methods):
+    if config.color != "rgb" and not any(method.is_wavelet for method in config.methods):
         what = f"has no effect on {named}: it is for JPEG 2000 and HTJ2K"
         yield Finding(("color",), what, "remove it, or name one of those methods")
     if config.target:
         return
-    why = "without loss no limit can fail"
     recompresses = any(method.way == "jpeg" for method in config.methods)
-    if "fallback" in said and recompresses and config.fallback != "original":
-        what = f"has no effect: a JPEG that does not come back exactly from {named} is parked"
-        yield Finding(("fallback",), what, 'remove it, or write fallback = "original"')
-    elif "fallback" in said and not recompresses:
-        yield Finding(
-            ("fallback",), f"has no effect: {why}", "remove it, or name a method and a target with loss"
-        )
-    if "exclude" in said and config.exclude:
+    if config.fallback != "lossless" and not recompresses:
+        what = "has no effect: without loss no limit can fail"
+        yield Finding(("fallback",), what, "remove it, or name a method and a target with loss")
+    if config.exclude:
         what = "has no effect: nothing is compressed with loss"
         yield Finding(("exclude",), what, "remove it; to leave images as they came, use the rule's when")
 
