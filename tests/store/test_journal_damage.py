@@ -283,6 +283,7 @@ def test_without_its_folder_files_are_flushed_before_success(
     goes: Callable[[Path], None],
 ) -> None:
     """What is written to a segment that no start finds is not safe by that."""
+    monkeypatch.setattr(journal, "LOOK_SECONDS", 0)
     world = World(tmp_path)
     before = world.push("1.2.1")
     goes(world.journal.folder)
@@ -296,6 +297,7 @@ def test_without_its_folder_files_are_flushed_before_success(
     assert caplog.text.count("the journal was removed, or moved away") == 1
     _, waiting = world.journal.files()
     assert world.spool.path(before) in waiting
+    world.journal.wait_for_more(60, 60)  # not for these: nothing else would find them
     world.keeper.keep()
     assert world.journal.files()[1] == []
     world.close()
@@ -408,3 +410,17 @@ def test_a_checkpoint_that_cannot_be_read_is_as_one_that_is_gone(
     monkeypatch.undo()
     assert held(world.path) == world.answered
     assert replay(world.spool) == 0
+
+
+def test_it_is_not_looked_at_with_each_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[segment.Segment] = []
+    monkeypatch.setattr(segment.Segment, "is_in_place", lambda one: looks.append(one) or True)
+    monkeypatch.setattr(journal, "LOOK_SECONDS", 3600)
+    world = World(tmp_path)
+    for number in range(3):
+        world.push(f"1.2.{number}")
+    assert len(looks) == 1
+    world.journal._look_at = 0.0
+    world.push("1.2.9")
+    assert len(looks) == 2
+    world.close()

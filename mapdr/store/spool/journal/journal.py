@@ -41,6 +41,9 @@ LARGEST = 1 << 20
 """Bytes of a data set: larger ones are flushed as files of their own (docs/decisions/0091)."""
 PATIENCE = 20.0
 """Seconds: how long Success is delayed at most; then the peer is told to come again."""
+LOOK_SECONDS = 0.25
+"""How often it is looked, while images come, whether the journal is still where a start finds it: with each
+flush of small images that took a tenth of the rate, for the interpreter's lock is given up once more."""
 
 
 class Journal:
@@ -72,6 +75,7 @@ class Journal:
         self._work_came = threading.Condition(self._lock)  # for the keeper
         self._flushing = False
         self._closed = self._over = self._gone = False
+        self._look_at = 0.0
         make_folder(folder, "power-loss", within=folder.parents[1])
         self._checkpoint = Checkpoint(folder)
         self._appended = self._flushed = self._checkpoint.sequence
@@ -123,7 +127,7 @@ class Journal:
 
     def wait_for_more(self, quiet: float, longest: float) -> None:
         """Come back when half of the segments are full, when nothing was appended for `quiet` seconds, after
-        `longest` seconds, or at the end."""
+        `longest` seconds, when the journal is gone, or at the end."""
         until = time.monotonic() + longest
         with self._lock:
             while not self._should_be_freed():
@@ -133,7 +137,7 @@ class Journal:
                     return
 
     def _should_be_freed(self) -> bool:
-        return self._closed or len(self._full) >= max(self._made // 2, 1)
+        return self._closed or self._gone or len(self._full) >= max(self._made // 2, 1)
 
     def files(self) -> tuple[int, list[Path]]:
         """The files that are not known to be safe, and the sequence number of the last of them."""
@@ -265,11 +269,14 @@ class Journal:
                 continue
             self._flushing, upto, segment = True, self._appended, self._current
             failure: OSError | None = None
-            in_place = True
+            in_place, now = True, time.monotonic()
+            looks = now >= self._look_at
+            if looks:
+                self._look_at = now + LOOK_SECONDS
             self._lock.release()
             try:
                 segment.flush()
-                in_place = segment.is_in_place()
+                in_place = not looks or segment.is_in_place()
             except OSError as error:
                 failure = error
             finally:
