@@ -41,6 +41,7 @@ LARGEST = 1 << 20
 """Bytes of a data set: larger ones are flushed as files of their own (docs/decisions/0091)."""
 PATIENCE = 20.0
 """Seconds: how long Success is delayed at most; then the peer is told to come again."""
+_NOT_WRITTEN = "the journal cannot be written"
 LOOK_SECONDS = 0.25
 """How often it is looked, while images come, whether the journal is still where a start finds it: with each
 flush of small images that took a tenth of the rate, for the interpreter's lock is given up once more."""
@@ -172,10 +173,10 @@ class Journal:
             self._free.append(made)
             self._room_made.notify_all()
 
-    def fail(self, error: OSError) -> None:
+    def fail(self, error: OSError, what: str = _NOT_WRITTEN) -> None:
         """A file of the journal, or one that it answers for, could not be written: append nothing more."""
         with self._lock:
-            self._fail(error)
+            self._fail(error, what)
 
     def end(self) -> None:
         """Let the keeper come to its end; nothing is appended any more. Safe twice."""
@@ -215,9 +216,7 @@ class Journal:
             sync_file(path)
             sync_folder(path.parent)
         except FlushFailed as error:
-            with self._lock:
-                self.trust.lose(f"a flush to the disk failed ({system_says(error)})")
-                self._wake_all()
+            self.fail(error, "a flush to the disk failed")
         self.check()
 
     def _make(self) -> Segment:
@@ -296,8 +295,8 @@ class Journal:
         log.error("the journal was removed, or moved away: images are flushed one by one until a restart")
         self._wake_all()
 
-    def _fail(self, error: OSError) -> None:
-        self.trust.lose(f"the journal cannot be written ({system_says(error)})")
+    def _fail(self, error: OSError, what: str = _NOT_WRITTEN) -> None:
+        self.trust.lose(f"{what} ({system_says(error)})")
         self._wake_all()
 
     def _wake_all(self) -> None:
