@@ -16,7 +16,15 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
     from mapdr._fast._jpeg_scan_py import scan_end as jpeg_scan_end
     from mapdr._fast._pdata_py import Channel
-    from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels, ybr_to_rgb
+    from mapdr._fast._pixels_py import (
+        detail_bits,
+        detail_level,
+        details,
+        differences,
+        padding_gap,
+        whole_pixels,
+        ybr_to_rgb,
+    )
     from mapdr._fast._receive_run_py import RunQueue, RunReceiver
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._rle_py import encode as rle_encode
@@ -28,7 +36,15 @@ else:
         from mapdr._fast._jpeg_lossless import encode as jpeg_lossless_encode
         from mapdr._fast._jpeg_scan import scan_end as jpeg_scan_end
         from mapdr._fast._pdata import Channel
-        from mapdr._fast._pixels import details, differences, padding_gap, whole_pixels, ybr_to_rgb
+        from mapdr._fast._pixels import (
+            detail_bits,
+            detail_level,
+            details,
+            differences,
+            padding_gap,
+            whole_pixels,
+            ybr_to_rgb,
+        )
         from mapdr._fast._receive_run import RunQueue, RunReceiver
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._rle import encode as rle_encode
@@ -43,7 +59,15 @@ else:
         from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
         from mapdr._fast._jpeg_scan_py import scan_end as jpeg_scan_end
         from mapdr._fast._pdata_py import Channel
-        from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels, ybr_to_rgb
+        from mapdr._fast._pixels_py import (
+            detail_bits,
+            detail_level,
+            details,
+            differences,
+            padding_gap,
+            whole_pixels,
+            ybr_to_rgb,
+        )
         from mapdr._fast._receive_run_py import RunQueue, RunReceiver
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._rle_py import encode as rle_encode
@@ -79,6 +103,8 @@ __all__ = [
     "assemble",
     "collect",
     "command_elements",
+    "detail_bits",
+    "detail_level",
     "details",
     "differences",
     "elements",

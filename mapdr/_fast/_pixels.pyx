@@ -4,7 +4,9 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t
 
+from libc.math cimport log2, pow
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from mapdr._fast import _pixels_py
 
@@ -29,10 +31,13 @@ cdef extern from "pixels.h" nogil:
     const mapdr_kind mapdr_kinds[4]
     void mapdr_count_details(int32_t *const *, int32_t *const *, int64_t, int32_t *, int64_t *)
 
+cdef double FINEST = _pixels_py.FINEST
+
 cdef enum:
     STRIP = 8
     EVERY = 32
     BINS = 160
+    TABLES = 4
 
 
 def whole_pixels(pairs):
@@ -186,16 +191,56 @@ def details(cells, str kind, rows, columns, samples):
     if view.shape[0] != height * width * depth * size:
         raise ValueError("the cells are no frame of this shape")
     cdef const mapdr_kind *found = loops(kind)
-    cdef int64_t counts[BINS]
+    cdef int64_t counts[TABLES * BINS]
     cdef int32_t *room = <int32_t *>malloc(9 * ((width - 1) // 2) * depth * sizeof(int32_t))
     if room == NULL:
         raise MemoryError
-    for each in range(BINS):
-        counts[each] = 0
+    memset(counts, 0, sizeof(counts))
     with nogil:
         if groups == 0:
             strip(&view[0], found, height, width, depth, room, counts)
         for group in range(groups):
             strip(&view[group * EVERY * width * depth * size], found, STRIP, width, depth, room, counts)
         free(room)
-    return [counts[each] for each in range(BINS)]
+    return [
+        counts[each] + counts[BINS + each] + counts[2 * BINS + each] + counts[3 * BINS + each]
+        for each in range(BINS)
+    ]
+
+
+cdef double sizes[BINS]
+for _bin, _size in enumerate(_pixels_py.SIZES):
+    sizes[_bin] = _size
+
+
+cdef double bits_of(const double *counts, double step) noexcept nogil:
+    """As `_pixels_py.detail_bits`."""
+    cdef double found = 0
+    cdef int64_t each
+    for each in range(BINS):
+        if counts[each] != 0:
+            found += counts[each] * log2(1 + sizes[each] / step)
+    return found
+
+
+def detail_bits(counts, double step):
+    """As `_pixels_py.detail_bits`."""
+    cdef const double[::1] view = counts
+    if view.shape[0] != BINS:
+        return _pixels_py.detail_bits(counts, step)
+    return bits_of(&view[0], step)
+
+
+def detail_level(counts, double scale, double bits, double least, double most):
+    """As `_pixels_py.detail_level`."""
+    cdef const double[::1] view = counts
+    cdef double middle
+    if view.shape[0] != BINS:
+        return _pixels_py.detail_level(counts, scale, bits, least, most)
+    while most - least > FINEST:
+        middle = (least + most) / 2
+        if bits_of(&view[0], scale * pow(10, -middle / 20)) < bits:
+            least = middle
+        else:
+            most = middle
+    return least

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -15,6 +16,16 @@ STRIP, EVERY = 8, 32
 """Rows whose details are counted, and out of how many."""
 PER_OCTAVE, OCTAVES = 8, 20
 """Sizes of details that are told apart: from 1 on, eight in each octave."""
+SIZES = (
+    0.0,
+    *(
+        2.0 ** (each // PER_OCTAVE) * (1 + (each % PER_OCTAVE + 0.5) / PER_OCTAVE) - 1
+        for each in range(1, PER_OCTAVE * OCTAVES)
+    ),
+)
+"""The sizes themselves: the middle of each, and 0."""
+FINEST = 0.01
+"""dB that a level is told to."""
 
 
 def whole_pixels(pairs: Buffer) -> bytes:
@@ -126,6 +137,27 @@ def details(cells: Buffer, kind: str, rows: int, columns: int, samples: int) -> 
         # Exponent and three bits of the fraction of an IEEE 754 single.
         counts += np.bincount((sizes.view(np.int32) >> 20) - (127 << 3), minlength=counts.size)
     return [int(each) for each in counts]
+
+
+def detail_bits(counts: Sequence[float], step: float) -> float:
+    """Bits that as many details of each of `SIZES` take in steps of `step`, which is above 0.
+
+    Raises ValueError for other than as many counts.
+    """
+    sized = zip(counts, SIZES, strict=True)
+    return sum(count * math.log2(1 + size / step) for count, size in sized if count)
+
+
+def detail_level(counts: Sequence[float], scale: float, bits: float, least: float, most: float) -> float:
+    """The level in dB between `least` and `most` at which details take `bits`, in steps of `scale` at 0 dB.
+
+    Raises as `detail_bits`.
+    """
+    while most - least > FINEST:
+        middle = (least + most) / 2
+        found = detail_bits(counts, scale * 10 ** (-middle / 20))
+        least, most = (middle, most) if found < bits else (least, middle)
+    return least
 
 
 def _split(cells: Any, axis: int) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -276,6 +277,36 @@ def test_details_are_counted_alike(
     cells = random.integers(low, high, (rows, columns, samples), endpoint=True).astype(kind).tobytes()
     found = compiled("_pixels").details(cells, kind, rows, columns, samples)
     assert found == _pixels_py.details(cells, kind, rows, columns, samples)
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 1),
+    st.floats(1e-3, 1e6),
+    st.floats(0, 12),
+    st.floats(-20, 150),
+    st.floats(-20, 150),
+)
+def test_details_take_as_many_bits(
+    seed: int, share: float, step: float, bits: float, least: float, most: float
+) -> None:
+    random = np.random.default_rng(seed)
+    counts = array("d", random.random(160) * (random.random(160) < share))
+    fast, plain = compiled("_pixels"), _pixels_py
+    assert fast.detail_bits(counts, step) == pytest.approx(plain.detail_bits(counts, step))
+    found, expected = (each.detail_level(counts, 3 * 4096.0, bits, least, most) for each in (fast, plain))
+    assert found == pytest.approx(expected, abs=2 * _pixels_py.FINEST)
+
+
+def test_details_of_another_number_of_sizes_are_refused_alike() -> None:
+    for twin in (compiled("_pixels"), _pixels_py):
+        for call in (
+            lambda counts, twin=twin: twin.detail_bits(counts, 1.0),
+            lambda counts, twin=twin: twin.detail_level(counts, 1.0, 0.5, 2.0, 90.0),
+        ):
+            with pytest.raises(ValueError, match="argument 2"):
+                call(array("d", [0.0] * 161))
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (4, 3, 1), (-4, -4, 1), (1 << 40, 1 << 40, 1), (4, 4, 0)])

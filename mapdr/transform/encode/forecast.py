@@ -12,14 +12,13 @@ is 0.1 dB off in the median, where 0.6 dB is the tolerance of a ratio; from noth
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mapdr._fast import details
-from mapdr._fast._pixels_py import OCTAVES, PER_OCTAVE
+from mapdr._fast import detail_bits, detail_level, details
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.encode.search import PER_DB
 
@@ -30,45 +29,33 @@ TYPICAL = 0.29
 LOSSLESS_STEP, LOSSLESS_FACTOR, LOSSLESS_POWER = 2 / 3, 3.2, 0.8
 """Bits of a lossless sample from the bits counted at that step."""
 
-Counts = NDArray[np.float64]
 _KINDS = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I"}
 """Cells as `struct` has them."""
-
-_BINS = np.arange(PER_OCTAVE * OCTAVES)
-_SIZES: Counts = 2.0 ** (_BINS // PER_OCTAVE) * (1 + (_BINS % PER_OCTAVE + 0.5) / PER_OCTAVE) - 1
-_SIZES[0] = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forecast:
     """How many coefficients there are of each size, per sample; `precision` is in bits."""
 
-    counts: Counts
+    counts: array[float]
     precision: int
 
     @classmethod
     def of(cls, frames: Iterable[Pixels], precision: int) -> Forecast:
         """Look at frames of one shape, (rows, columns) or (rows, columns, samples)."""
-        counts = np.zeros(_SIZES.size)
-        for frame in frames:
-            cells = np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
-            kind = _KINDS[f"{cells.dtype.kind}{cells.dtype.itemsize}"]
-            rows, columns = frame.shape[:2]
-            samples = math.prod(frame.shape[2:])
-            counts += details(cells.reshape(-1).view("u1").data, kind, rows, columns, samples)
+        found = [_details(frame) for frame in frames]
+        counts = found[0] if len(found) == 1 else list(map(sum, zip(*found, strict=True)))
         # One transform leaves three coefficients of detail for four samples.
-        return cls(counts * (0.75 / max(counts.sum(), 1)), precision)
+        share = 0.75 / max(sum(counts), 1)
+        return cls(array("d", [count * share for count in counts]), precision)
 
     def bits(self, level: float) -> float:
         """Bits per sample that the counted coefficients take at `level` dB; it rises with the level."""
-        return self._bits(STEP * 2.0**self.precision * 10 ** (-level / 20))
+        return detail_bits(self.counts, self._scale * 10 ** (-level / 20))
 
     def level(self, bits: float, least: float, most: float) -> float:
         """The level between `least` and `most` at which they take `bits`."""
-        while most - least > 0.01:
-            middle = (least + most) / 2
-            least, most = (middle, most) if self.bits(middle) < bits else (least, middle)
-        return least
+        return detail_level(self.counts, self._scale, bits, least, most)
 
     def slope(self, level: float) -> float:
         """By how much the logarithm of the size rises per dB at `level`, within what codestreams show."""
@@ -78,7 +65,17 @@ class Forecast:
     def lossless_bits(self) -> float:
         """Bits per sample of the lossless codestream: 0.6 to 1.26 of the truth on 55 CT, MR, US, DX, NM and
         PT images."""
-        return float(LOSSLESS_FACTOR * self._bits(LOSSLESS_STEP) ** LOSSLESS_POWER)
+        return float(LOSSLESS_FACTOR * detail_bits(self.counts, LOSSLESS_STEP) ** LOSSLESS_POWER)
 
-    def _bits(self, step: float) -> float:
-        return float((self.counts * np.log2(1 + _SIZES / step)).sum())
+    @property
+    def _scale(self) -> float:
+        """The step of a level of 0 dB."""
+        return float(STEP * 2.0**self.precision)
+
+
+def _details(frame: Pixels) -> list[int]:
+    cells = np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
+    kind = _KINDS[f"{cells.dtype.kind}{cells.dtype.itemsize}"]
+    rows, columns = frame.shape[:2]
+    samples = math.prod(frame.shape[2:])
+    return details(cells.reshape(-1).view("u1").data, kind, rows, columns, samples)
