@@ -97,10 +97,20 @@ def is_regular(data: bytes) -> bool:
     """
     found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
     return all(
-        recode(piece := data[each.offset : each.end], EXPLICIT_LITTLE, EXPLICIT_LITTLE) == piece
+        (_keeps if each.end - each.offset <= _SHORT else _keeps.__wrapped__)(data[each.offset : each.end])
         for each in found
         if each.vr == b"SQ" or each.length == UNDEFINED
     )
+
+
+_SHORT = 1 << 12
+"""Bytes of sequences of which it is kept that they are regular: those of a series are often alike."""
+
+
+@lru_cache(maxsize=512)
+def _keeps(piece: bytes) -> bool:
+    """Whether `recode` keeps each byte of one element."""
+    return recode(piece, EXPLICIT_LITTLE, EXPLICIT_LITTLE) == piece
 
 
 def swap(value: bytes, size: int) -> bytes:

@@ -14,7 +14,7 @@ from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload
-from mapdr.transform.view import PartsView
+from mapdr.transform.view import Held, PartsView
 
 BEGINNING = 1 << 16
 """Bytes of a spooled data set that are read in search of its pixel data before all of it is."""
@@ -33,8 +33,10 @@ class DataSet:
     or a deflated data set is broken or too large.
     """
 
-    def __init__(self, payload: Payload) -> None:
+    def __init__(self, payload: Payload, held: Held | None = None) -> None:
+        """`held` is what of the payload is in memory already."""
         self.payload = payload
+        self._held = held
         self.encoding = encoding_of(payload.transfer_syntax_uid)
         self.end = 0
         self._where: Layout | None = None
@@ -46,7 +48,7 @@ class DataSet:
         parts: tuple[Part, ...] = self.payload.parts
         if is_deflated(self.payload.transfer_syntax_uid):
             parts = (inflated(self.payload),)
-        self._view = PartsView(parts)
+        self._view = PartsView(parts, self._held)
         try:
             self.pixel = self._find_pixels()
         except BaseException:
@@ -77,7 +79,7 @@ class DataSet:
             if found is not None:
                 return found
             budget.need(len(view))
-        elif len(view) > BEGINNING and not isinstance(view.parts[0], bytes):
+        elif len(view) > BEGINNING and view.at_hand is None:
             found = layout_by_ends(view[:BEGINNING], self._short_tail, len(view), syntax)
             if found is not None:
                 return found

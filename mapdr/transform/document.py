@@ -24,6 +24,7 @@ from mapdr.transform.encode.derive import recoloured_changes
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
 from mapdr.transform.painted import Paint, PaintedFrames
 from mapdr.transform.rgb import STUDIO, RgbFrames
+from mapdr.transform.view import Held
 
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 _LOSSY = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
@@ -35,7 +36,7 @@ class OpenImage:
     """What steps after the header see of a payload: its data set, its image, its frames. A context manager.
 
     Nothing is opened before it is asked for. `paints` are the changes of pixels that its frames come with;
-    `paintings` change what stands around the pixels therefor.
+    `paintings` change what stands around the pixels therefor. `held` is what of the payload is in memory.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class OpenImage:
         workers: int = 1,
         paints: Sequence[Paint] = (),
         paintings: Sequence[Painting] = (),
+        held: Held | None = None,
     ) -> None:
         self.payload = payload
+        self._held = held
         self.codecs = codecs
         self.workers = workers
         self._paints = tuple(paints)
@@ -70,7 +73,7 @@ class OpenImage:
     def data(self) -> DataSet:
         """The open data set. Raises Permanent as DataSet does."""
         if self._open is None:
-            self._open = DataSet(self.payload).__enter__()
+            self._open = DataSet(self.payload, self._held).__enter__()
         return self._open
 
     @cached_property
@@ -225,7 +228,7 @@ class OpenImage:
         if self.is_native and image.allocated == 1:
             return BitFrames(samples, view, pixel, big_endian=is_big)
         if self.is_native:
-            return NativeFrames(samples, view, pixel, big_endian=is_big)
+            return NativeFrames(samples, view.at_hand or view, pixel, big_endian=is_big)
         if image.allocated == 1:
             raise LeaveAsIs("one-bit")  # decoders give cells of whole bytes
         decoder = self.codecs.decoder(self.payload.transfer_syntax_uid)

@@ -132,7 +132,7 @@ class Image:
             photometric=attributes.text(tags.PHOTOMETRIC_INTERPRETATION),
         )
 
-    @property
+    @cached_property
     def format(self) -> FrameFormat:
         """What a codec is told of each frame."""
         return FrameFormat(
@@ -187,7 +187,7 @@ class Image:
             raise LeaveAsIs("overlay")
         return bit
 
-    def stored_values(self, cells: bytes, *, interleaved: bool = False) -> Pixels:
+    def stored_values(self, cells: bytes | memoryview, *, interleaved: bool = False) -> Pixels:
         """The stored values of one frame in little endian cells; (rows, columns[, samples]).
 
         `interleaved` cells have their samples together, whatever the planar configuration says.
@@ -255,7 +255,7 @@ class Frames(Protocol):
 class NativeFrames:
     """The frames of native pixel data, read one at a time from a view of the payload."""
 
-    def __init__(self, image: Image, data: Data, pixel: Element, *, big_endian: bool) -> None:
+    def __init__(self, image: Image, data: Data | memoryview, pixel: Element, *, big_endian: bool) -> None:
         if pixel.undefined or pixel.end > len(data) or pixel.end - pixel.value not in _lengths(image):
             raise LeaveAsIs("pixel-length")
         if big_endian and (image.allocated == 32 or (image.allocated == 16 and pixel.vr != "OW")):
@@ -267,6 +267,10 @@ class NativeFrames:
 
     def cells(self, index: int) -> bytes:
         """The cells of one frame, little endian."""
+        return bytes(self._cells(index))
+
+    def _cells(self, index: int) -> bytes | memoryview:
+        """The same, without a copy where the data is in memory."""
         size = self.image.frame_bytes
         start = self._start + index * size
         if not self._swap:
@@ -278,7 +282,7 @@ class NativeFrames:
 
     def frame(self, index: int) -> Pixels:
         """The stored values of one frame."""
-        return self.image.stored_values(self.cells(index))
+        return self.image.stored_values(self._cells(index))
 
 
 def _lengths(image: Image) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload, total_length
+from mapdr.kernel.proof import Proof
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.step import (
@@ -51,6 +52,7 @@ from mapdr.transform.encode.native import native
 from mapdr.transform.encode.wish import CompressConfig
 from mapdr.transform.even import evened
 from mapdr.transform.painted import Paint
+from mapdr.transform.view import Held
 
 
 class _StepMemory:
@@ -139,11 +141,12 @@ class Pipeline:
         )
         proof = instance.proof
         if proof is None:
-            return self._even(payload, instance, memory, syntax_override)
+            return self._even(payload, instance, memory, syntax_override, None)
+        held = None
         if not self.quick(instance) or syntax_override:
-            proof.check()  # before a codec is given bytes that are not an image's
+            held = _compared(proof)  # before a codec is given bytes that are not an image's
         try:
-            payload = self._even(payload, instance, memory, syntax_override)
+            payload = self._even(payload, instance, memory, syntax_override, held)
         except Exception:
             proof.check()  # bytes that are not the image's are no fault of a step
             raise
@@ -151,14 +154,21 @@ class Pipeline:
             proof.check()
         return payload
 
-    def apply(self, payload: Payload, instance: Instance, memory: Memory, syntax: str = "") -> Payload:
+    def apply(
+        self,
+        payload: Payload,
+        instance: Instance,
+        memory: Memory,
+        syntax: str = "",
+        held: Held | None = None,
+    ) -> Payload:
         """What the steps make of `payload`, in the transfer syntax `syntax` if it is not empty.
 
-        Raises as `prepare`.
+        `held` is what of it is in memory already, which was told to the budget. Raises as `prepare`.
         """
         instance = self._assuming(instance)
         if self._has_more or (syntax and syntax != payload.transfer_syntax_uid):
-            return self._whole(payload, instance, memory, syntax)
+            return self._whole(payload, instance, memory, syntax, held)
         return self._edited(payload, instance, memory)
 
     def _assuming(self, instance: Instance) -> Instance:
@@ -167,8 +177,10 @@ class Pipeline:
             return instance
         return replace(instance, assumed=assumed_of(self._assumed, instance.source.calling_ae))
 
-    def _even(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
-        made = self.apply(payload, instance, memory, syntax)
+    def _even(
+        self, payload: Payload, instance: Instance, memory: Memory, syntax: str, held: Held | None
+    ) -> Payload:
+        made = self.apply(payload, instance, memory, syntax, held)
         return evened(made) if made.length & 1 else made
 
     def _edited(self, payload: Payload, instance: Instance, memory: Memory, beside: int = 0) -> Payload:
@@ -183,28 +195,35 @@ class Pipeline:
             payload = made
         return payload
 
-    def _whole(self, payload: Payload, instance: Instance, memory: Memory, wanted: str) -> Payload:
+    def _whole(
+        self, payload: Payload, instance: Instance, memory: Memory, wanted: str, held: Held | None
+    ) -> Payload:
         """The payload after all steps, in the syntax `wanted` if it is not empty.
 
         A deflated one is inflated once, for all of them.
         """
         came = payload.transfer_syntax_uid
-        start, beside = payload, 0
+        start, beside = payload, len(held.data) if held else 0
         if is_deflated(came):
             start = replace(
                 payload, transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN, parts=(inflated(payload),)
             )
             start = replace(start, length=start.in_memory)
             if any(step.changes for _, step in self._header):
-                beside = start.length  # an edit copies pixels that are in memory
-            budget.need(beside)
+                beside += start.length  # an edit copies pixels that are in memory
+                budget.need(start.length)
         edited = self._edited(start, instance, memory, beside)
         untouched = edited.parts is start.parts
-        paints, paintings, notes = self._paints(start, instance)
+        paints, paintings, notes = self._paints(start, instance, held)
         del start
-        budget.hold(edited.in_memory)
+        budget.hold(edited.in_memory + (len(held.data) if held else 0))
         with OpenImage(
-            edited, self._codecs, workers=self._settings.workers, paints=paints, paintings=paintings
+            edited,
+            self._codecs,
+            workers=self._settings.workers,
+            paints=paints,
+            paintings=paintings,
+            held=held,
         ) as document:
             document.refuse_unpaintable()
             made = self._written(document, instance, memory, came, wanted)
@@ -230,7 +249,9 @@ class Pipeline:
             return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
         return replace(made, note=said.note, unmet=said.unmet)
 
-    def _paints(self, came: Payload, instance: Instance) -> tuple[list[Paint], list[Painting], list[str]]:
+    def _paints(
+        self, came: Payload, instance: Instance, held: Held | None
+    ) -> tuple[list[Paint], list[Painting], list[str]]:
         """What the steps do to the pixels of an image, and to its header therefor, and what is told of that.
 
         They look at the data set that came, whatever other steps have made of its header. Raises Permanent.
@@ -238,7 +259,9 @@ class Pipeline:
         paints: list[Paint] = []
         paintings: list[Painting] = []
         notes: list[str] = []
-        with OpenImage(came, self._codecs) as document:
+        if not self._pixels:
+            return paints, paintings, notes
+        with OpenImage(came, self._codecs, held=held) as document:
             if self._looks and document.data.pixel is None:
                 return [], [], []
             for step in self._pixels:
@@ -279,6 +302,20 @@ class Pipeline:
         if made.transfer_syntax_uid != target:
             raise Permanent(f"{made.note}, but the receiver takes nothing else", reason="syntax")
         return made
+
+
+AT_ONCE = 1 << 24
+"""Bytes of an image that is read once, to compare it and to change it; of a larger one, frame by frame."""
+
+
+def _compared(proof: Proof) -> Held | None:
+    """Nothing but the bytes of an image that are what was received: in memory, if they are few. Raises as
+    `Proof.check`."""
+    if proof.size > AT_ONCE:
+        proof.check()
+        return None
+    budget.need(proof.size)
+    return Held(proof, proof.read())
 
 
 _LOSSLESS = CompressConfig(to="jpeg2000-lossless", color="ybr")

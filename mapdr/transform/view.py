@@ -8,10 +8,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
+from typing import NamedTuple
 
 from mapdr.kernel.files import READ, SHARED_READS, read_at
 from mapdr.kernel.item import FileSlice, Part
-from mapdr.kernel.proof import damaged
+from mapdr.kernel.proof import Proof, damaged
 
 _LARGE = 1 << 16
 """Bytes that are read rather than mapped, where the system reads at a place: such as frames. What lies within
@@ -19,13 +20,22 @@ as many at the beginning of a file, such as a header, comes from one read of the
 go of it, takes longer."""
 
 
+class Held(NamedTuple):
+    """The data set of a spooled image in memory, and its proof, by which slices of its file are known."""
+
+    proof: Proof
+    data: bytes
+
+
 class PartsView:
     """Slices of what `parts` hold together; files are mapped, and what is large is read. A context manager.
 
+    What of them is `held` is in memory already, and is not read again.
     A file that is shorter than its slice raises Permanent(reason="damaged"): the spool never shrinks.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], held: Held | None = None) -> None:
+        self._held = held
         self.parts = tuple(part for part in parts if _length(part))
         self._starts: list[int] = []
         self._length = 0
@@ -57,10 +67,29 @@ class PartsView:
 
     def buffer(self) -> memoryview:
         """All bytes as one buffer, without a copy when there is one part. Release it before the view ends."""
+        at_hand = self.at_hand
+        if at_hand is not None:
+            return at_hand
         if len(self.parts) == 1 and not isinstance(self.parts[0], bytes):
             part = self.parts[0]
             return memoryview(self._map(0, part))[part.offset : part.offset + part.length]
-        return memoryview(self.parts[0] if len(self.parts) == 1 else self[:])  # type: ignore[arg-type]
+        return memoryview(self[:])
+
+    @property
+    def at_hand(self) -> memoryview | None:
+        """All bytes, where they are one part that is in memory."""
+        if len(self.parts) != 1:
+            return None
+        part = self.parts[0]
+        return memoryview(part) if isinstance(part, bytes) else self._in_memory(part, 0, part.length)
+
+    def _in_memory(self, part: FileSlice, begin: int, end: int) -> memoryview | None:
+        """The bytes of a slice of a file from `begin` to `end`, if they are held."""
+        held = self._held
+        if held is None or part.proof is not held.proof:
+            return None
+        start = part.offset - held.proof.offset
+        return memoryview(held.data)[start + begin : start + end]
 
     def slice(self, start: int, stop: int) -> tuple[Part, ...]:
         """The parts from `start` to `stop`, still as slices of files where they are that."""
@@ -87,6 +116,8 @@ class PartsView:
             part = self.parts[index]
             if isinstance(part, bytes):
                 yield part[begin:end]
+            elif (found := self._in_memory(part, begin, end)) is not None:
+                yield bytes(found)
             elif SHARED_READS and end - begin >= _LARGE:
                 yield self._read(index, part, part.offset + begin, part.offset + end)
             elif SHARED_READS and end <= _LARGE and index not in self._maps:

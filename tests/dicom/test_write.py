@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mapdr.dicom import write
 from mapdr.dicom.scan import Unreadable
 from mapdr.dicom.write import (
     EXPLICIT_BIG,
@@ -168,3 +169,54 @@ def test_an_item_is_put_to_sequences_only(vr: str) -> None:
             assert caught.value.reason == "vr"
         else:
             assert with_item(header, old, 0x00082112, item([])) == element(0x00082112, "SQ", item([]))
+
+
+# --- In one stroke, and piece by piece
+
+VALUES = {"LO": b"AB", "US": b"\1\0", "OB": b"\0\1\2\3"}
+GROUPS = (0x0008, 0x0010, 0x0028, 0x7FE0)
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> bytes:
+    """A header: mostly in order and regular, some with lengths of groups that are right or wrong."""
+    found = b""
+    for group in GROUPS:
+        numbers = draw(st.lists(st.integers(1, 6), unique=True, max_size=4).map(sorted))
+        inside = b""
+        for each in numbers:
+            vr = draw(st.sampled_from([*VALUES, "SQ"]))
+            value = VALUES.get(vr) or item([number(0x00280010, each)])
+            inside += element(group << 16 | each, vr, value)
+        if draw(st.integers(0, 3)) == 0:
+            off = draw(st.sampled_from([0, 0, 0, 2]))
+            inside = number(group << 16, len(inside) + off, "UL") + inside
+        found += inside
+    if draw(st.integers(0, 9)) == 0:
+        found += element(0x00080009, "LO", b"late")
+    return found
+
+
+CHANGES = st.dictionaries(
+    st.builds(lambda group, each: group << 16 | each, st.sampled_from(GROUPS), st.integers(0, 7)),
+    st.one_of(st.none(), st.just(b"new element here")),
+    max_size=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(header=headers(), changes=CHANGES)
+def test_a_header_is_changed_in_one_stroke_as_it_is_piece_by_piece(
+    header: bytes, changes: dict[int, bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = splice(header, changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(write, "_spliced", lambda header, changes: None)
+        assert made == splice(header, changes)
+
+
+def test_a_regular_header_is_changed_in_one_stroke(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = number(0x00280010, 3) + number(0x00280011, 4)
+    monkeypatch.setattr(write, "_with_group_lengths", None)
+    made = splice(header, {0x00280011: None, 0x00280008: element(0x00280008, "IS", b"2")})
+    assert made == element(0x00280008, "IS", b"2") + number(0x00280010, 3)

@@ -19,6 +19,7 @@ from mapdr.kernel import files
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.files import SHARED_READS
 from mapdr.kernel.item import FileSlice, Part, Treatment
+from mapdr.kernel.proof import Proof
 from mapdr.transform import dataset, view
 from mapdr.transform.bits import BitFrames
 from mapdr.transform.chroma import HalfChroma
@@ -27,7 +28,7 @@ from mapdr.transform.document import OpenImage
 from mapdr.transform.even import evened
 from mapdr.transform.fragments import around, begins_frame, encapsulated, fragments, frame_spans
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
-from mapdr.transform.view import PartsView, beginning
+from mapdr.transform.view import Held, PartsView, beginning
 
 from .helpers import CODECS, encoded, image, payload_of, picture
 from .test_fragments import END, HEAD, item, pixel_of
@@ -75,6 +76,28 @@ def test_any_span_is_what_the_parts_hold(
     for each in opened:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(each)
+
+
+def test_what_is_held_is_not_read_again(parts: tuple[tuple[Part, ...], bytes]) -> None:
+    given, whole = parts
+    one = given[1]
+    assert isinstance(one, FileSlice)
+    proof = Proof(one.path, one.offset, one.length, b"")
+    held = Held(proof, b"0123456789")
+    here = replace(one, proof=proof)
+    one.path.unlink()
+    with PartsView((given[0], here, *given[3:]), held) as found:
+        for start, stop in combinations_with_replacement(range(len(whole) - 6), 2):
+            assert found[start:stop] == whole[start:stop]
+        assert found.at_hand is None
+    for cut, expected in ((here, b"0123456789"), (here.cut(2, 5), b"234")):
+        with PartsView((cut,), held) as found, found.buffer() as buffer:
+            assert buffer == expected == found[:]
+            assert buffer.obj is held.data
+    with PartsView((replace(here, proof=Proof(one.path, 0, 1, b"")),), held) as found:
+        assert found.at_hand is None
+        with pytest.raises(FileNotFoundError):
+            found[:]
 
 
 def test_spans_of_files_stay_slices_of_them(parts: tuple[tuple[Part, ...], bytes]) -> None:

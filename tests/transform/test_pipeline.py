@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -486,6 +487,27 @@ def test_what_a_recipe_makes_of_a_damaged_file_does_not_leave(
     with pytest.raises(Permanent) as caught:
         list(pipeline(*steps).prepare(gone, Notebook()).chunks())
     assert caught.value.reason == "missing"
+
+
+@pytest.mark.parametrize(("at_once", "often"), [(1 << 24, 1), (100, 2)])
+def test_an_image_is_read_once_to_be_compared_and_changed(
+    spooled: Instance, monkeypatch: pytest.MonkeyPatch, at_once: int, often: int
+) -> None:
+    """A large one as often as it takes, frame by frame; and it becomes the same."""
+    expected = b"".join(pipeline(COMPRESS).prepare(proved(spooled), Notebook()).chunks())
+    opened: list[object] = []
+    open_now = os.open
+
+    def noting(path: Any, *some: Any) -> int:
+        if path == spooled.path:
+            opened.append(path)
+        return open_now(path, *some)
+
+    monkeypatch.setattr("mapdr.transform.pipeline.AT_ONCE", at_once)
+    monkeypatch.setattr(os, "open", noting)
+    made = pipeline(COMPRESS).prepare(proved(spooled), Notebook())
+    assert len(opened) == often
+    assert b"".join(made.chunks()) == expected
 
 
 @pytest.mark.parametrize(("steps", "syntax"), [((COMPRESS,), ""), ((TAGS,), IMPLICIT), ((), LOSSLESS)])

@@ -22,6 +22,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.aim import Aim, hit
 from mapdr.transform.encode.derive import (
@@ -44,7 +45,7 @@ from mapdr.transform.encode.frames import (
 from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
-from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Wish, plan
+from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Subject, Wish, plan
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
@@ -54,6 +55,9 @@ from mapdr.transform.encode.wish import CompressConfig, unavailable, without_eff
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
 from mapdr.transform.image import LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
+
+PLANS = 256
+"""Plans that are kept for images that say the same of themselves."""
 
 
 class CompressStep:
@@ -80,6 +84,7 @@ class CompressStep:
         self._scratch = Scratch.of(settings)
         self._hints = Hints()
         self._courses = SeriesCourses() if config.is_auto else None
+        self._plans: dict[tuple[Codecs, Subject, str], Plan] = {}
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone, or with
@@ -90,12 +95,7 @@ class CompressStep:
         known = memory.recall() or {}
         if known.get("course") == Course.UNCHANGED:
             return self._leave(document.payload, str(known.get("reason", "")))
-        planned = plan(
-            subject_of(document, instance, self._wish),
-            self._wish,
-            writers_of(document.codecs),
-            (syntax,) if syntax else None,
-        )
+        planned = self._planned(document, instance, syntax)
         if planned.method is None:
             return self._unchanged(document, planned, memory, known, is_asked=bool(syntax))
         is_lossless = planned.course is Course.LOSSLESS
@@ -120,6 +120,18 @@ class CompressStep:
         if result.parts is document.payload.parts:
             return result
         return replace(result, others=planned.others)
+
+    def _planned(self, document: OpenImage, instance: Instance, syntax: str) -> Plan:
+        """The plan of an image. One that says the same of itself has the same: it is made once a series."""
+        key = document.codecs, subject_of(document, instance, self._wish), syntax
+        found = self._plans.get(key)
+        if found is None:
+            codecs, subject, _ = key
+            found = plan(subject, self._wish, writers_of(codecs), (syntax,) if syntax else None)
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            self._plans[key] = found
+        return found
 
     def _unchanged(
         self, document: OpenImage, planned: Plan, memory: Memory, known: Mapping[str, Any], *, is_asked: bool
