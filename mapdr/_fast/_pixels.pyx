@@ -1,12 +1,15 @@
 # cython: language_level=3, boundscheck=True, wraparound=False, initializedcheck=False
 """`_pixels_py` in C and without the interpreter's lock, in one pass; the reference says what it refuses."""
 
+from cpython cimport array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t
 
 from libc.math cimport log2, pow
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+
+from array import array as array_of
 
 from mapdr._fast import _pixels_py
 
@@ -31,6 +34,7 @@ cdef extern from "pixels.h" nogil:
     const mapdr_kind mapdr_kinds[4]
     void mapdr_count_details(int32_t *const *, int32_t *const *, int64_t, int32_t *, int64_t *)
 
+cdef array.array NUMBERS = array_of("q")
 cdef double FINEST = _pixels_py.FINEST
 
 cdef enum:
@@ -202,10 +206,11 @@ def details(cells, str kind, rows, columns, samples):
         for group in range(groups):
             strip(&view[group * EVERY * width * depth * size], found, STRIP, width, depth, room, counts)
         free(room)
-    return [
-        counts[each] + counts[BINS + each] + counts[2 * BINS + each] + counts[3 * BINS + each]
-        for each in range(BINS)
-    ]
+    cdef array.array made = array.clone(NUMBERS, BINS, zero=False)
+    cdef int64_t[::1] sums = made
+    for each in range(BINS):
+        sums[each] = counts[each] + counts[BINS + each] + counts[2 * BINS + each] + counts[3 * BINS + each]
+    return made
 
 
 cdef double sizes[BINS]
@@ -213,7 +218,7 @@ for _bin, _size in enumerate(_pixels_py.SIZES):
     sizes[_bin] = _size
 
 
-cdef double bits_of(const double *counts, double step) noexcept nogil:
+cdef double bits_of(const int64_t *counts, double step) noexcept nogil:
     """As `_pixels_py.detail_bits`."""
     cdef double found = 0
     cdef int64_t each
@@ -225,7 +230,7 @@ cdef double bits_of(const double *counts, double step) noexcept nogil:
 
 def detail_bits(counts, double step):
     """As `_pixels_py.detail_bits`."""
-    cdef const double[::1] view = counts
+    cdef const int64_t[::1] view = counts
     if view.shape[0] != BINS:
         return _pixels_py.detail_bits(counts, step)
     return bits_of(&view[0], step)
@@ -233,7 +238,7 @@ def detail_bits(counts, double step):
 
 def detail_level(counts, double scale, double bits, double least, double most):
     """As `_pixels_py.detail_level`."""
-    cdef const double[::1] view = counts
+    cdef const int64_t[::1] view = counts
     cdef double middle
     if view.shape[0] != BINS:
         return _pixels_py.detail_level(counts, scale, bits, least, most)

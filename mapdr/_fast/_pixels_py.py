@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -111,7 +112,7 @@ def padding_gap(
     return least, most, int(under.max()) if under.size else None, int(over.min()) if over.size else None
 
 
-def details(cells: Buffer, kind: str, rows: int, columns: int, samples: int) -> list[int]:
+def details(cells: Buffer, kind: str, rows: int, columns: int, samples: int) -> array[int]:
     """How many details of each size a frame has, STRIP rows out of EVERY looked at, or all of fewer.
 
     Details are the coefficients of one 5-3 transform (ISO/IEC 15444-1, F.4.8.2) without what mirrors the
@@ -136,10 +137,10 @@ def details(cells: Buffer, kind: str, rows: int, columns: int, samples: int) -> 
         sizes = np.abs(found).ravel() * np.float32(weight) + np.float32(1)
         # Exponent and three bits of the fraction of an IEEE 754 single.
         counts += np.bincount((sizes.view(np.int32) >> 20) - (127 << 3), minlength=counts.size)
-    return [int(each) for each in counts]
+    return array("q", counts.tolist())
 
 
-def detail_bits(counts: Sequence[float], step: float) -> float:
+def detail_bits(counts: Sequence[int], step: float) -> float:
     """Bits that as many details of each of `SIZES` take in steps of `step`, which is above 0.
 
     Raises ValueError for other than as many counts.
@@ -148,7 +149,7 @@ def detail_bits(counts: Sequence[float], step: float) -> float:
     return sum(count * math.log2(1 + size / step) for count, size in sized if count)
 
 
-def detail_level(counts: Sequence[float], scale: float, bits: float, least: float, most: float) -> float:
+def detail_level(counts: Sequence[int], scale: float, bits: float, least: float, most: float) -> float:
     """The level in dB between `least` and `most` at which details take `bits`, in steps of `scale` at 0 dB.
 
     Raises as `detail_bits`.

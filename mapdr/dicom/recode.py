@@ -95,6 +95,8 @@ def is_regular(data: bytes) -> bool:
 
     The top level itself is not looked at; a walk's remarks tell about that.
     """
+    if not data:
+        return True
     found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
     return all(
         (_keeps if each.end - each.offset <= _SHORT else _keeps.__wrapped__)(data[each.offset : each.end])

@@ -37,7 +37,7 @@ class Builder:
         self._scratch = emptied(node.data / FOLDER / node.name)
         # One more than there are codec threads: while one reads an image, or waits for the interpreter's
         # lock, the others encode (10:1 of CT slices on two cores: as much time of processor, and none idle).
-        preparers = node.workers + 1
+        preparers = node.workers
         self._pool = ThreadPoolExecutor(preparers, thread_name_prefix="prepare")
         settings = self._settings("transform")
         codecs = Codecs(registry, settings)

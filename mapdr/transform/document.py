@@ -141,9 +141,11 @@ class OpenImage:
     def _samples(self) -> Image:
         """The same of the frames as they are read, before they become RGB."""
         image = self.image
-        return replace(
-            image, photometric=self._colour(image), halved=self._halves_chroma(image), whole=self._whole
-        )
+        seen = self._colour(image), self._halves_chroma(image), self._whole
+        if seen == (image.photometric, image.halved, image.whole):
+            return image
+        photometric, halved, whole = seen
+        return replace(image, photometric=photometric, halved=halved, whole=whole)
 
     def keep_whole_cells(self) -> None:
         """From now on frames are cells with all their bits, for an image that uses those that it may not.

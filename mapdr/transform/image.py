@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from mapdr._fast import elements
+from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom import tags
-from mapdr.dicom.write import EXPLICIT_LITTLE, Data, Element, flags_of, from_found
+from mapdr.dicom.write import Data, Element, from_found
 from mapdr.kernel.codec import FrameFormat, Pixels
 
 _STRUCTS = {b"US": "<H", b"SS": "<h", b"UL": "<I", b"SL": "<i"}
@@ -44,7 +45,7 @@ class Attributes:
 
     def __init__(self, header: bytes) -> None:
         self.header = header
-        level = elements(header, 0, len(header), flags_of(EXPLICIT_LITTLE))[0]
+        level = elements(header, 0, len(header), EXPLICIT)[0] if header else ()
         self._found = {
             found.tag: found for found in reversed(level)
         }  # of a tag that is there twice, the first
@@ -287,6 +288,13 @@ class NativeFrames:
 
 def _lengths(image: Image) -> tuple[int, int]:
     return image.native_bytes, image.native_bytes + image.native_bytes % 2
+
+
+def octets(frame: Pixels) -> memoryview:
+    """The bytes of a frame in this machine's order, without a copy where they lie so."""
+    if not frame.dtype.isnative or not frame.flags.c_contiguous:
+        frame = np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
+    return frame.data.cast("B") if frame.size else memoryview(b"")
 
 
 def same(one: Pixels, other: Pixels) -> bool:

@@ -268,8 +268,9 @@ class CompressStep:
 
     def _assemble(self, document: OpenImage, planned: Plan, encoded: Encoded, reason: str) -> Payload:
         """The payload of the codestreams, with a header that is true of them."""
-        payload, whole = document.payload, document.shown.whole
-        image = replace(document.image, attributes=document.told, whole=whole)
+        payload, image, shown = document.payload, document.image, document.shown
+        if shown.whole or document.told is not image.attributes:
+            image = replace(image, attributes=document.told, whole=shown.whole)
         assert planned.method is not None
         uid, syntax = payload.sop_instance_uid, planned.lossless_syntax
         changes = pixel_changes(
@@ -285,7 +286,7 @@ class CompressStep:
         if encoded.setting is not None:
             syntax = planned.syntax
             method = document.codecs.lossy_encoder(planned.method.lossy, planned.method.codec).method
-            loss = Loss(document.shown.native_bytes / encoded.size, method, encoded.padding)
+            loss = Loss(shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encoded.frames.encapsulated()
         changes.update(dict.fromkeys(OF_OTHER_FRAGMENTS))

@@ -16,11 +16,10 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from mapdr._fast import detail_bits, detail_level, details
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.encode.search import PER_DB
+from mapdr.transform.image import octets
 
 STEP = 3.0
 """The step of a level, in root mean square errors that the level allows (fits CT best at 8:1 to 20:1)."""
@@ -35,27 +34,28 @@ _KINDS = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forecast:
-    """How many coefficients there are of each size, per sample; `precision` is in bits."""
+    """How many coefficients were counted of each size; `share` is by how much each counts in a sample,
+    `precision` in bits."""
 
-    counts: array[float]
+    counts: array[int]
+    share: float
     precision: int
 
     @classmethod
     def of(cls, frames: Iterable[Pixels], precision: int) -> Forecast:
         """Look at frames of one shape, (rows, columns) or (rows, columns, samples)."""
         found = [_details(frame) for frame in frames]
-        counts = found[0] if len(found) == 1 else list(map(sum, zip(*found, strict=True)))
+        counts = found[0] if len(found) == 1 else array("q", map(sum, zip(*found, strict=True)))
         # One transform leaves three coefficients of detail for four samples.
-        share = 0.75 / max(sum(counts), 1)
-        return cls(array("d", [count * share for count in counts]), precision)
+        return cls(counts, 0.75 / max(sum(counts), 1), precision)
 
     def bits(self, level: float) -> float:
         """Bits per sample that the counted coefficients take at `level` dB; it rises with the level."""
-        return detail_bits(self.counts, self._scale * 10 ** (-level / 20))
+        return self.share * detail_bits(self.counts, self._scale * 10 ** (-level / 20))
 
     def level(self, bits: float, least: float, most: float) -> float:
         """The level between `least` and `most` at which they take `bits`."""
-        return detail_level(self.counts, self._scale, bits, least, most)
+        return detail_level(self.counts, self._scale, bits / self.share, least, most)
 
     def slope(self, level: float) -> float:
         """By how much the logarithm of the size rises per dB at `level`, within what codestreams show."""
@@ -65,7 +65,8 @@ class Forecast:
     def lossless_bits(self) -> float:
         """Bits per sample of the lossless codestream: 0.6 to 1.26 of the truth on 55 CT, MR, US, DX, NM and
         PT images."""
-        return float(LOSSLESS_FACTOR * detail_bits(self.counts, LOSSLESS_STEP) ** LOSSLESS_POWER)
+        bits = self.share * detail_bits(self.counts, LOSSLESS_STEP)
+        return float(LOSSLESS_FACTOR * bits**LOSSLESS_POWER)
 
     @property
     def _scale(self) -> float:
@@ -73,9 +74,6 @@ class Forecast:
         return float(STEP * 2.0**self.precision)
 
 
-def _details(frame: Pixels) -> list[int]:
-    cells = np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
-    kind = _KINDS[f"{cells.dtype.kind}{cells.dtype.itemsize}"]
-    rows, columns = frame.shape[:2]
-    samples = math.prod(frame.shape[2:])
-    return details(cells.reshape(-1).view("u1").data, kind, rows, columns, samples)
+def _details(frame: Pixels) -> array[int]:
+    rows, columns, *samples = frame.shape
+    return details(octets(frame), _KINDS[frame.dtype.str[1:]], rows, columns, math.prod(samples))

@@ -13,7 +13,7 @@ from mapdr._fast import differences, padding_gap
 from mapdr.dicom import tags
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.encode.ssim import ssim
-from mapdr.transform.image import Attributes, Image
+from mapdr.transform.image import Attributes, Image, octets
 
 NOISE = 8
 """Stored values by which a pixel of a frame of few values may be off, and no codec be blamed."""
@@ -79,7 +79,7 @@ def measure(
 
 
 def _errors(original: Pixels, decoded: Pixels, padding: Padding | None) -> Quality:
-    kind = np.promote_types(original.dtype, decoded.dtype)
+    kind = _common(original, decoded)
     low, high = (1, 0) if padding is None else (padding.low, padding.high)
     if kind.itemsize <= 2:
         found = differences(_cells(original, kind), _cells(decoded, kind), kind.char, low, high)
@@ -94,8 +94,14 @@ def _errors(original: Pixels, decoded: Pixels, padding: Padding | None) -> Quali
     return Quality(most, psnr, mean_square, peak)
 
 
+def _common(one: Pixels, other: Pixels) -> np.dtype[Any]:
+    """The type that holds the values of both."""
+    kind: np.dtype[Any] = one.dtype
+    return kind if kind == other.dtype else np.promote_types(kind, other.dtype)
+
+
 def _cells(frame: Pixels, kind: np.dtype[Any]) -> memoryview:
-    return np.ascontiguousarray(frame, kind).reshape(-1).view("u1").data
+    return octets(frame if frame.dtype == kind else frame.astype(kind))
 
 
 def _wide_differences(
@@ -175,7 +181,7 @@ class PaddingGap:
         """Measure one frame; without padding nothing is in the way."""
         if padding is None:
             return cls(0, 0, -math.inf, math.inf)
-        kind = np.promote_types(frame.dtype, decoded.dtype)
+        kind = _common(frame, decoded)
         if kind.itemsize > 2:
             return cls._of_wide(padding, frame, decoded)
         found = padding_gap(_cells(frame, kind), _cells(decoded, kind), kind.char, padding.low, padding.high)
