@@ -216,6 +216,8 @@ class Budget:
 
     def tend(self) -> None:
         """Give out what can be given. To be called now and then while somebody waits."""
+        if not self._waiting:
+            return  # the usual case, without the lock: what was dropped is counted when somebody asks
         with self._lock:
             self._collect()
             ready = list(self._ready())
@@ -239,6 +241,8 @@ class Budget:
     @property
     def pressed(self) -> bool:
         """Whether somebody waits who does not prepare ahead."""
+        if not self._waiting:
+            return False
         with self._lock:
             return self._first() is not None
 

@@ -6,7 +6,8 @@
                                                                                 is lost: files are safe
 
 Images that were taken in runs (`mapdr.store.spool.runs`) wait in a queue of their own, which nobody is woken
-for: the writer gathers it every 40 ms as long as an association has a lane, and before each `submit`.
+for: the writer gathers it every 40 ms as long as an association has a lane, and before each `submit`. While
+the node takes all processors for other work, the linger grows to 160 ms (`mapdr.kernel.pace`).
 
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
 recovery is for. A batch that cannot be written (no room, another process holds the index, its file is gone)
@@ -29,6 +30,7 @@ from mapdr._fast import RunQueue
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Arrival
+from mapdr.kernel.pace import Pace
 from mapdr.kernel.privacy import place
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
@@ -40,6 +42,7 @@ from mapdr.store.spool.runs import gather
 log = logging.getLogger("mapdr.store")
 
 LINGER_SECONDS = 0.04
+LONGEST_LINGER_SECONDS = 0.16
 BATCH = 1000
 PATIENCE = 20.0
 """Seconds: how long Success is delayed at most; then the peer is told to come again."""
@@ -78,6 +81,8 @@ class Writer:
         self._waiting: deque[Arrival] = deque()
         self._aside = SetAside()
         self._in_a_row = 0
+        # A quarter of a batch: far from what would make those wait who hand over more.
+        self._pace = Pace(LINGER_SECONDS, LONGEST_LINGER_SECONDS, rows=BATCH // 4)
         self._state = threading.Condition()
         self._busy: list[Arrival] = []  # in hand
         self._following = False  # a batch is written, and not all that it leads to is done
@@ -198,7 +203,7 @@ class Writer:
                 self._state.wait(self._patience())
                 self._waiting += self._aside.due()
             if self._open and len(self._waiting) < BATCH:
-                self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
+                self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, self._pace.pause)
                 self._gather()
             uids: set[str] = set()
             while self._waiting and len(self._busy) < BATCH:
@@ -251,6 +256,7 @@ class Writer:
                 del self._busy[: len(some)]
                 for arrival in some:
                     self._aside.entered(arrival)
+            self._pace.ended(len(some))
             self._succeeds(len(some))
             try:
                 self._follow(entered)

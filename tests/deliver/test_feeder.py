@@ -94,6 +94,23 @@ def test_who_is_fast_gets_more_at_a_time_and_who_is_slow_fewer(monkeypatch: pyte
     assert sum(fed.held) == 1_000_000 - fed.ledger.rows == fed.added, "what is leased is held and prepared"
 
 
+def test_rows_that_are_still_arriving_do_not_make_leases_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codecs are slower than what arrives: it is leased as they take it, not as it comes."""
+    fed = Fed(monkeypatch, rows=0)
+    fed.feeder.fill(trial=False)
+    for _ in range(20):
+        fed.clock += SOON / 10
+        fed.ledger.rows += 3
+        fed.feeder.look_again()
+        fed.feeder.fill(trial=False)
+    of_all = [limit for limit, _, stat_only in fed.ledger.leases if not stat_only]
+    assert of_all == [FEW] * 4, "after three that brought some the queue is as full as it should be"
+    fed.ready.images = 0
+    fed.feeder.look_again()
+    fed.feeder.fill(trial=False)
+    assert [fed.fill(SOON / 10) for _ in range(2)] == [2 * FEW, 4 * FEW], "all were full, and soon used up"
+
+
 def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

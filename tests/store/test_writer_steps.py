@@ -65,6 +65,7 @@ class World:
         self.go_on = True
         self.runs = Runs()
         ingest: Any = SimpleNamespace(enter=self._enter)
+        monkeypatch.setattr(writer_module, "LINGER_SECONDS", 0.0)
         self.writer = Writer(
             ingest,
             self._discard,
@@ -73,7 +74,6 @@ class World:
             on_commit=lambda names: self.heard.append((names, self.writer.waiting)),
         )
         self.writer._open = True
-        monkeypatch.setattr(writer_module, "LINGER_SECONDS", 0.0)
         monkeypatch.setattr(self.writer, "_pause", self._pause)
 
     def _pause(self, seconds: float) -> bool:
@@ -258,6 +258,20 @@ def test_rules_of_the_last_revisions_are_kept(world: World) -> None:
     world.writer.use("rev2", routes[9])
     assert list(world.writer._routes) == [f"rev{number}" for number in (1, 3, 4, 5, 6, 7, 8, 2)]
     assert world.writer._routes["rev2"] is routes[9]
+
+
+def test_the_linger_is_that_of_its_pace(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = world.writer
+    waits: list[float | None] = []
+    monkeypatch.setattr(writer._state, "wait_for", lambda until, seconds: waits.append(seconds))
+    told: list[int] = []
+    pace = SimpleNamespace(pause=0.09, ended=told.append)
+    monkeypatch.setattr(writer, "_pace", pace)
+    writer._waiting.extend([arrival(1), arrival(2)])
+    assert writer._next_batch()
+    assert waits == [0.09]
+    assert writer._enter()
+    assert told == [2]
 
 
 def test_how_long_it_waits_is_up_to_who_may_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,17 +7,23 @@ threads that encode would queue on the index for it. So a thread of its own writ
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from mapdr.kernel.pace import Pace
 from mapdr.kernel.step import Memory, SeriesMemory
 from mapdr.store.index.fault import fault_of_the_index
 
 SECONDS = 0.1
 """How long facts wait for those of other images, counted from the last write: a lone image waits for none."""
+
+LONGEST = 0.2
+"""As much while the processors are busy ..."""
+
+ROWS = 16
+"""... but not as long as more images than this would take: their payloads are held meanwhile."""
 
 Facts = Mapping[str, Any]
 Kept = Sequence[tuple[Any, Facts]]
@@ -61,7 +67,7 @@ class FactsWriter:
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._closing = threading.Event()
-        self._wrote_at = 0.0
+        self._pace = Pace(SECONDS, LONGEST, rows=ROWS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="facts")
 
     def now(self, noted: Noted) -> None:
@@ -99,12 +105,12 @@ class FactsWriter:
         _tell(waiting, CancelledError())
 
     def _gathered(self) -> None:
-        self._closing.wait(max(0.0, self._wrote_at + SECONDS - time.monotonic()))
+        self._closing.wait(self._pace.left)
         with self._lock:
             waiting, self._waiting = self._waiting, []
         if waiting:
             self._written(waiting)
-        self._wrote_at = time.monotonic()
+        self._pace.ended(len(waiting))
 
     def _written(self, waiting: Sequence[_Waiting]) -> None:
         if self._closing.is_set():

@@ -19,7 +19,9 @@ FEW = 8
 SOON, LATE = 0.3, 1.0
 """Seconds within which a lease should be used up: if sooner, the next is larger; if later, smaller.
 
-What is leased when a node is killed may have been sent, so a slow receiver should have few such images.
+What is leased when a node is killed may have been sent, so a slow receiver should have few such images. One
+that brought fewer rows than were asked for says nothing of the receiver: the images are still arriving. Were
+the next one larger, the queue would hold all of them, by a transaction for the few of each commit.
 """
 
 
@@ -79,6 +81,7 @@ class Feeder:
         self._starved = False
         self._chunk = FEW
         self._leased_at = 0.0
+        self._was_full = True
         self._stat_looked_at = 0.0
         self._others_taken = -1
         self.rests_until = 0.0
@@ -120,7 +123,8 @@ class Feeder:
         limit = max(2, self._sessions) if trial else self._next_chunk()
         # Images that the receiver will never take must not be all that it is tried with.
         rows = self._lease(limit, untried_first=trial, stat_only=stat_only)
-        if len(rows) < limit or trial:
+        self._was_full = len(rows) == limit
+        if not self._was_full or trial:
             return False
         self._more = True
         return True
@@ -176,7 +180,7 @@ class Feeder:
         """How many rows to lease, by how soon the last lease was used up."""
         now = time.monotonic()
         took, self._leased_at = now - self._leased_at, now
-        if took < SOON:
+        if took < SOON and self._was_full:
             self._chunk = min(CHUNK, self._chunk * 2)
         elif took > LATE:
             self._chunk = max(FEW, self._sessions * 2, self._chunk // 2)

@@ -12,6 +12,7 @@ from typing import Protocol
 from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.guard import GuardedThread, Trouble
+from mapdr.kernel.pace import Pace
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
@@ -22,7 +23,10 @@ ROWS = 256
 """So many waiting rows are written at once ..."""
 
 SECONDS = 0.05
-"""... and none waits longer than this for others."""
+"""... and none waits longer than this for others ..."""
+
+LONGEST = 0.2
+"""... nor than this while the processors are busy."""
 
 LARGEST = 1000
 """The most rows in one transaction, so that the intake's writer need not wait long for its turn."""
@@ -71,7 +75,7 @@ class SettlementQueue:
         self._changed = threading.Condition()
         self._waiting: list[Result] = []
         self._closing: float | None = None
-        self._wrote_at = 0.0
+        self._pace = Pace(SECONDS, LONGEST, rows=ROWS)
         self._thread: threading.Thread | None = None
         self._backoff = Backoff(first=0.1, factor=2.0, cap=5.0)
         self._trouble = Trouble(log)
@@ -122,8 +126,8 @@ class SettlementQueue:
                 self._changed.wait()
             # Counted from the last write: a lone answer is written at once.
             while len(self._waiting) < ROWS and self._closing is None:
-                left = self._wrote_at + SECONDS - time.monotonic()
-                if left <= 0:
+                left = self._pace.left
+                if not left:
                     break
                 self._changed.wait(left)
             return self._waiting[:LARGEST]
@@ -146,7 +150,7 @@ class SettlementQueue:
                 )
                 if not self._pause(self._backoff.delay(failures)):
                     return False
-        self._wrote_at = time.monotonic()
+        self._pace.ended(len(rows))
         self._trouble.over()
         return True
 
