@@ -99,9 +99,7 @@ def is_regular(data: bytes) -> bool:
         return True
     found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
     return all(
-        (_keeps if each.end - each.offset <= _SHORT else _keeps.__wrapped__)(data[each.offset : each.end])
-        for each in found
-        if each.vr == b"SQ" or each.length == UNDEFINED
+        keeps(data[each.offset : each.end]) for each in found if each.vr == b"SQ" or each.length == UNDEFINED
     )
 
 
@@ -109,9 +107,13 @@ _SHORT = 1 << 12
 """Bytes of sequences of which it is kept that they are regular: those of a series are often alike."""
 
 
+def keeps(piece: bytes) -> bool:
+    """Whether `recode` keeps each byte of one element (explicit VR little endian)."""
+    return _kept(piece) if len(piece) <= _SHORT else _kept.__wrapped__(piece)
+
+
 @lru_cache(maxsize=512)
-def _keeps(piece: bytes) -> bool:
-    """Whether `recode` keeps each byte of one element."""
+def _kept(piece: bytes) -> bool:
     return recode(piece, EXPLICIT_LITTLE, EXPLICIT_LITTLE) == piece
 
 

@@ -216,7 +216,13 @@ class Pipeline:
         untouched = edited.parts is start.parts
         paints, paintings, notes = self._paints(start, instance, held)
         del start
-        budget.hold(edited.in_memory + (len(held.data) if held else 0))
+        in_memory = edited.in_memory + (len(held.data) if held else 0)
+        budget.hold(in_memory)
+        if held is not None and not wanted and not self._pixels:
+            followed = self._followed(edited, held, instance, memory)
+            if followed is not None:
+                return followed
+            budget.hold(in_memory)
         with OpenImage(
             edited,
             self._codecs,
@@ -230,6 +236,15 @@ class Pipeline:
             if made.parts is edited.parts:
                 made = _as_it_came(made, payload, untouched=untouched)
         return replace(made, note="; ".join(filter(None, (*notes, made.note)))) if notes else made
+
+    def _followed(self, edited: Payload, held: Held, instance: Instance, memory: Memory) -> Payload | None:
+        """The payload as that of an image of its series before it, where the step can do that."""
+        if self._encode is None:
+            return None
+        name, step = self._encode
+        if not isinstance(step, CompressStep):
+            return None
+        return step.follow(edited, held, instance, _StepMemory(memory, name))
 
     def _written(
         self, document: OpenImage, instance: Instance, memory: Memory, came: str, wanted: str

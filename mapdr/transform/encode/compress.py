@@ -9,8 +9,7 @@ done to it. What the search chose is kept before the image is sent, so that a re
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
+from mapdr.kernel.codec import OWN_WAY
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings
@@ -46,6 +46,7 @@ from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
 from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Subject, Wish, plan
+from mapdr.transform.encode.precedent import Decided, Goal, Precedents, follow
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
@@ -53,8 +54,9 @@ from mapdr.transform.encode.series import SeriesCourses, of_series
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable, without_effect
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
-from mapdr.transform.image import LeaveAsIs, OutsideBitsStored
+from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
+from mapdr.transform.view import Held
 
 PLANS = 256
 """Plans that are kept for images that say the same of themselves."""
@@ -85,6 +87,10 @@ class CompressStep:
         self._hints = Hints()
         self._courses = SeriesCourses() if config.is_auto else None
         self._plans: dict[tuple[Codecs, Subject, str], Plan] = {}
+        self._precedents = Precedents()
+        self._goal = None
+        if config.ratio is not None and not config.is_auto:
+            self._goal = Goal(config.ratio, self._guard, self._hints, settings.site_key)
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone, or with
@@ -120,6 +126,25 @@ class CompressStep:
         if result.parts is document.payload.parts:
             return result
         return replace(result, others=planned.others)
+
+    def follow(self, payload: Payload, held: Held, instance: Instance, memory: Memory) -> Payload | None:
+        """The payload that `encode` would give, of an image that says of itself what one of its series said
+        before it. None where there is none, or it has to go the whole way. Raises as `encode`.
+
+        `payload` is as it came, or has another header before its own pixels; `held` is what came.
+        """
+        precedent = self._precedents.of(payload, instance)
+        if precedent is None or self._goal is None or memory.recall():
+            return None
+        image = precedent.image
+        budget.need(image.work_bytes + streams_room(image.native_bytes, self._scratch))
+        followed = follow(precedent, payload, held, self._goal)
+        if followed is None:
+            return None
+        made, facts = followed
+        memory.keep(self._facts(Course.LOSSY, precedent.decided.planned) | facts)
+        self._settings.watch.count("compress.lossy")
+        return made
 
     def _planned(self, document: OpenImage, instance: Instance, syntax: str) -> Plan:
         """The plan of an image. One that says the same of itself has the same: it is made once a series."""
@@ -165,6 +190,7 @@ class CompressStep:
             self._settings.watch.count("compress.lossless")
             return made, self._facts(planned.course, planned) | _cut_off(document)
         image, codecs = image_of(document), document.codecs
+        padding = None if planned.to_rgb else Padding.of(image.attributes, image)
         at_once = frames_at_once(image, self._settings)
         room = streams_room(image.native_bytes, self._scratch)
         budget.need(at_once * image.work_bytes + room + document.kept_bytes)
@@ -176,7 +202,7 @@ class CompressStep:
             document.frames,
             self._room,
             self._guard,
-            None if planned.to_rgb else Padding.of(image.attributes, image),
+            padding,
             scratch=self._scratch,
             # JPEG has no other colours that its readers expect (PS3.5 section 8.2.1).
             transform_colour=self._wish.transform_colour or not method.is_wavelet,
@@ -187,6 +213,18 @@ class CompressStep:
             raise LeaveAsIs("not-smaller")
         if encoded.setting is None:
             facts["ratio"] = round(image.native_bytes / encoded.size, 2)
+        elif self._goal is not None and not known:
+            lossy = codecs.lossy_encoder(method.lossy, method.codec)
+            if encoded.setting.way == OWN_WAY and encoder.dial.unit == "dB":
+                decided = Decided(
+                    planned,
+                    lossy,
+                    encoder.form(encoded.setting),
+                    padding,
+                    _changed_pixels(image, encoded, planned),
+                    _learnt_under(instance, method, image),
+                )
+                self._precedents.note(document, instance, decided)
         facts |= _cut_off(document)
         return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
 
@@ -229,9 +267,9 @@ class CompressStep:
                 )
                 return encoder.lossy(setting), dict(known)
             image, method = encoder.image, planned.method.name
-            cells = (image.rows, image.columns, image.samples, image.stored)
-            key = (instance.series_instance_uid, method, *cells)
+            cells = _cells(image)
             others = partial(of_series, memory, method, cells)
+            key = _learnt_under(instance, planned.method, image)
             encoded = hit(encoder, self._aim, self._hints, key, self._courses, others=others)
         except Objection as objection:
             reason = objection.reason
@@ -243,7 +281,9 @@ class CompressStep:
             facts["cells"] = list(cells)
         if encoded.setting is None:
             return encoded, facts
-        return encoded, facts | asdict(encoded.setting) | told(encoded, encoder)
+        assert encoded.reached is not None
+        reached = encoded.reached.told(image.native_bytes / encoded.size, encoder.encodes)
+        return encoded, facts | asdict(encoded.setting) | reached
 
     def _fall_back(self, encoder: FrameEncoder, planned: Plan, reason: str) -> tuple[Encoded, dict[str, Any]]:
         self._settings.watch.count(f"compress.fallback.{reason}")
@@ -273,9 +313,7 @@ class CompressStep:
             image = replace(image, attributes=document.told, whole=shown.whole)
         assert planned.method is not None
         uid, syntax = payload.sop_instance_uid, planned.lossless_syntax
-        changes = pixel_changes(
-            image, encoded.photometric, syntax if encoded.setting is None else planned.syntax
-        )
+        changes = _changed_pixels(image, encoded, planned)
         if image.overlays:
             changes.update(overlay_changes(document.frames))
         if payload.transfer_syntax_uid not in NATIVE:
@@ -289,7 +327,6 @@ class CompressStep:
             loss = Loss(shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encoded.frames.encapsulated()
-        changes.update(dict.fromkeys(OF_OTHER_FRAGMENTS))
         parts: tuple[Part, ...] = (
             splice(image.attributes.header, changes) + tables,
             *pixel_parts,
@@ -311,6 +348,27 @@ class CompressStep:
         return replace(payload, note=f"not compressed: {reason}")
 
 
+Cells = tuple[int, int, int, int]
+
+
+def _cells(image: Image) -> Cells:
+    """What images of a series have to have in common, to tell each other anything: rows, columns, samples,
+    bits stored."""
+    return image.rows, image.columns, image.samples, image.stored
+
+
+def _learnt_under(instance: Instance, method: Method, image: Image) -> Hashable:
+    """What hints on an image's series are kept under."""
+    return instance.series_instance_uid, method.name, *_cells(image)
+
+
+def _changed_pixels(image: Image, encoded: Encoded, planned: Plan) -> dict[int, bytes | None]:
+    """Changes of a header that do not depend on what the codestreams hold."""
+    syntax = planned.lossless_syntax if encoded.setting is None else planned.syntax
+    changes = pixel_changes(image, encoded.photometric, syntax)
+    return changes | dict.fromkeys(OF_OTHER_FRAGMENTS)
+
+
 def _noted(note: str, document: OpenImage) -> str:
     """A note on how an image was written, and on the pixels whose colours RGB has not."""
     cut_off = document.cut_off
@@ -328,20 +386,6 @@ def _spared(planned: Plan, reason: str) -> Plan:
         raise LeaveAsIs(reason)
     why = reason if planned.course is Course.LOSSY else planned.reason
     return replace(planned, course=Course.LOSSLESS, syntax=planned.lossless_syntax, reason=why)
-
-
-def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:
-    """What a lossy image has reached, as it is kept and shown: `ratio`, `psnr` in dB, `max_error` in stored
-    values, `ssim` if it was measured, and `encodes`, how often a frame was encoded for it in the mean."""
-    reached = encoded.reached
-    assert reached is not None
-    found: dict[str, Any] = {"ratio": round(encoder.image.native_bytes / encoded.size, 2)}
-    if math.isfinite(reached.psnr):
-        found["psnr"] = round(reached.psnr, 2)
-    found["max_error"] = reached.max_error
-    if reached.ssim is not None:
-        found["ssim"] = round(reached.ssim, 5)
-    return found | {"encodes": round(encoder.encodes, 1)}
 
 
 def _as_before(planned: Plan, known: Mapping[str, Any], wish: Wish) -> Plan:

@@ -166,6 +166,17 @@ class Reached:
             min(similarities, default=None),
         )
 
+    def told(self, ratio: float, encodes: float) -> dict[str, Any]:
+        """What is kept and shown: `ratio`, `psnr` in dB, `max_error` in stored values, `ssim` if it was
+        measured, and `encodes`, how often a frame was encoded for it in the mean."""
+        found: dict[str, Any] = {"ratio": round(ratio, 2)}
+        if math.isfinite(self.psnr):
+            found["psnr"] = round(self.psnr, 2)
+        found["max_error"] = self.max_error
+        if self.ssim is not None:
+            found["ssim"] = round(self.ssim, 5)
+        return found | {"encodes": round(float(encodes), 1)}
+
 
 @dataclass(frozen=True, slots=True)
 class PaddingGap:
