@@ -23,8 +23,8 @@ from mapdr.kernel.proof import Proof
 from .helpers import CT, EXPLICIT, encoded, image, instance_of, picture
 
 IMPLICIT, BIG = uids.IMPLICIT_VR_LITTLE_ENDIAN, uids.EXPLICIT_VR_BIG_ENDIAN
-SIZE = 64
-"""Rows and columns of most images."""
+SMALL, LARGE = 64, 192
+"""Rows and columns of most images: of 8 KiB, and of more than are read in search of pixel data (64 KiB)."""
 
 Loss = Literal["may", "never", "left"]
 """What compression with loss may do to an image: it; write it without loss; nothing at all."""
@@ -63,14 +63,16 @@ class Case:
         return replace(found, proof=Proof(path, offset, len(self.blob), xxhash.xxh3_128(self.blob).digest()))
 
 
-def slice_of(number: int, seed: int = 0, *, low: int = 200, high: int = 3000) -> np.ndarray[Any, Any]:
+def slice_of(
+    number: int, size: int = SMALL, seed: int = 0, *, low: int = 200, high: int = 3000
+) -> np.ndarray[Any, Any]:
     """The pixels of the slice `number`: like those of its neighbours, and not the same."""
-    return picture(SIZE, SIZE, low, high, seed * 1000 + number)
+    return picture(size, size, low, high, seed * 1000 + number)
 
 
-def plain(number: int, values: np.ndarray[Any, Any] | None = None, **pixels: Any) -> Dataset:
+def plain(number: int, values: np.ndarray[Any, Any], **pixels: Any) -> Dataset:
     """A slice as the scanner makes them; all headers have one length, and differ in some values."""
-    data = image(slice_of(number) if values is None else values, **pixels)
+    data = image(values, **pixels)
     data.SOPInstanceUID = f"1.2.826.0.1.9.{100000 + number}1"
     data.SeriesInstanceUID = "1.2.826.0.1.8.1"
     data.InstanceNumber = f"{number:05}"
@@ -131,9 +133,9 @@ def _noted(data: Dataset, number: int) -> None:
 
 def _padded(data: Dataset, number: int, *, limit: int | None = None, vr: str = "US") -> None:
     """A tenth of it is padding, at the value 0 or below a limit."""
-    cells = slice_of(number).copy()
+    cells = slice_of(number, data.Rows)
     random_ = np.random.default_rng(number)
-    cells[:6] = 0 if limit is None else random_.integers(0, limit + 1, (6, SIZE))
+    cells[:6] = 0 if limit is None else random_.integers(0, limit + 1, (6, data.Rows))
     data.PixelData = cells.astype("<u2").tobytes()
     data.add_new(0x00280120, vr, 0)
     if limit is not None:
@@ -142,10 +144,11 @@ def _padded(data: Dataset, number: int, *, limit: int | None = None, vr: str = "
 
 def _overlaid(data: Dataset, number: int) -> None:
     """An overlay in bit 12 of its cells (retired)."""
-    bits = np.random.default_rng(number).integers(0, 2, (SIZE, SIZE))
-    data.PixelData = (slice_of(number) | bits << 12).astype("<u2").tobytes()
-    data.add_new(0x60000010, "US", SIZE)
-    data.add_new(0x60000011, "US", SIZE)
+    size = data.Rows
+    bits = np.random.default_rng(number).integers(0, 2, (size, size))
+    data.PixelData = (slice_of(number, size) | bits << 12).astype("<u2").tobytes()
+    data.add_new(0x60000010, "US", size)
+    data.add_new(0x60000011, "US", size)
     data.add_new(0x60000040, "CS", "G")
     data.add_new(0x60000050, "SS", [1, 1])
     data.add_new(0x60000100, "US", 16)
@@ -155,75 +158,79 @@ def _overlaid(data: Dataset, number: int) -> None:
 def _overlay_beside(data: Dataset, number: int) -> None:
     """An overlay of its own bits."""
     _overlaid(data, number)
-    data.PixelData = slice_of(number).astype("<u2").tobytes()
+    data.PixelData = slice_of(number, data.Rows).astype("<u2").tobytes()
     data.add_new(0x60000100, "US", 1)
     data.add_new(0x60000102, "US", 0)
-    data.add_new(0x60003000, "OW", bytes(range(256)) * (SIZE * SIZE // 8 // 256))
+    data.add_new(0x60003000, "OW", bytes(range(256)) * (data.Rows**2 // 8 // 256))
 
 
 def _high(data: Dataset, number: int) -> None:
     """Its values stand four bits higher."""
-    data.PixelData = (slice_of(number) << 4).astype("<u2").tobytes()
+    data.PixelData = (slice_of(number, data.Rows) << 4).astype("<u2").tobytes()
     data.HighBit = 15
 
 
 def _outside(data: Dataset, number: int) -> None:
     """It uses bits that it says are unused, and has no overlay."""
-    cells = slice_of(number)
+    cells = slice_of(number, data.Rows)
     cells[3, 3] |= 0x4000
     data.PixelData = cells.astype("<u2").tobytes()
 
 
 def _signed(data: Dataset, number: int) -> Dataset:
-    return plain(number, slice_of(number, low=-1000, high=1000), signed=True)
+    return plain(number, slice_of(number, data.Rows, low=-1000, high=1000), signed=True)
 
 
-def _of(values: Callable[[int], np.ndarray[Any, Any]], **pixels: Any) -> Change:
-    return lambda data, number: plain(number, values(number), **pixels)
+def _of(values: Callable[[int, int], np.ndarray[Any, Any]], **pixels: Any) -> Change:
+    return lambda data, number: plain(number, values(number, data.Rows), **pixels)
 
 
-def _colour(number: int) -> np.ndarray[Any, Any]:
-    return np.stack([picture(SIZE, SIZE, 0, 255, 3 * number + each) for each in range(3)], axis=-1)
+def _colour(number: int, size: int) -> np.ndarray[Any, Any]:
+    return np.stack([picture(size, size, 0, 255, 3 * number + each) for each in range(3)], axis=-1)
 
 
 def _palette(data: Dataset, number: int) -> Dataset:
-    made = plain(number, slice_of(number, low=0, high=255), stored=8, photometric="PALETTE COLOR")
+    made = plain(number, slice_of(number, data.Rows, low=0, high=255), stored=8, photometric="PALETTE COLOR")
     for tag in (0x00281101, 0x00281102, 0x00281103):
         made.add_new(tag, "US", [256, 0, 16])
         made.add_new(tag + 0x100, "OW", bytes(range(256)) * 2)
     return made
 
 
-def _noise(number: int) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(number).integers(0, 1 << 16, (SIZE, SIZE))
+def _odd(number: int, size: int) -> np.ndarray[Any, Any]:
+    return slice_of(number, size, low=0, high=255)[: size - 1, : size - 1]
+
+
+def _noise(number: int, size: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(number).integers(0, 1 << 16, (size, size))
 
 
 CHANGES: Sequence[tuple[str, Change, dict[str, Any]]] = (
     ("plain", _set(), {}),
-    ("bits-10", _of(lambda n: slice_of(n, low=0, high=1023), stored=10), {}),
-    ("bits-16", _of(lambda n: slice_of(n, low=0, high=60000), stored=16), {}),
-    ("bits-8-of-8", _of(lambda n: slice_of(n, low=0, high=255), allocated=8, stored=8), {}),
+    ("bits-10", _of(lambda n, size: slice_of(n, size, low=0, high=1023), stored=10), {}),
+    ("bits-16", _of(lambda n, size: slice_of(n, size, low=0, high=60000), stored=16), {}),
+    ("bits-8-of-8", _of(lambda n, size: slice_of(n, size, low=0, high=255), allocated=8, stored=8), {}),
     ("signed", _signed, {}),
     ("high-bit", _high, {}),
     ("outside-bits-stored", _outside, {"whole": True, "loss": "never"}),
-    ("rows", _of(lambda n: slice_of(n)[:48]), {}),
-    ("columns", _of(lambda n: slice_of(n)[:, :63]), {}),
-    ("odd-length", _of(lambda n: slice_of(n, low=0, high=255)[:63, :63], allocated=8, stored=8), {}),
-    ("one-pixel", _of(lambda n: slice_of(n)[:1, :1]), {"tiny": True}),
-    ("one-row", _of(lambda n: slice_of(n)[:1]), {"tiny": True}),
-    ("constant", _of(lambda n: np.full((SIZE, SIZE), 7 + n)), {}),
+    ("rows", _of(lambda n, size: slice_of(n, size)[: size - 16]), {}),
+    ("columns", _of(lambda n, size: slice_of(n, size)[:, : size - 1]), {}),
+    ("odd-length", _of(_odd, allocated=8, stored=8), {}),
+    ("one-pixel", _of(lambda n, size: slice_of(n, size)[:1, :1]), {"tiny": True}),
+    ("one-row", _of(lambda n, size: slice_of(n, size)[:1]), {"tiny": True}),
+    ("constant", _of(lambda n, size: np.full((size, size), 7 + n)), {}),
     ("noise", _of(_noise, stored=16), {"tiny": True}),
     ("monochrome1", _set(PhotometricInterpretation="MONOCHROME1"), {}),
     ("rgb", _of(_colour, allocated=8, stored=8, photometric="RGB"), {}),
     ("rgb-planar", _of(_colour, allocated=8, stored=8, photometric="RGB", planar=1), {}),
     ("palette", _palette, {"loss": "never"}),
-    ("frames", _of(lambda n: np.stack([slice_of(n, each) for each in range(3)]), frames=3), {}),
+    ("frames", _of(lambda n, size: np.stack([slice_of(n, size, each) for each in range(3)]), frames=3), {}),
     ("one-frame", _set(NumberOfFrames="1"), {}),
     ("padding", _padded, {}),
     ("padding-ss", lambda data, n: _padded(data, n, vr="SS"), {}),
     ("padding-range", lambda data, n: _padded(data, n, limit=20), {}),
     ("padding-mono1", lambda d, n: _padded(d, n) or _set(PhotometricInterpretation="MONOCHROME1")(d, n), {}),
-    ("all-padding", lambda d, n: _padded(d, n) or _set(PixelData=bytes(2 * SIZE * SIZE))(d, n), {}),
+    ("all-padding", lambda d, n: _padded(d, n) or _set(PixelData=bytes(2 * d.Rows**2))(d, n), {}),
     ("overlay-in-cells", _overlaid, {}),
     ("overlay-beside", _overlay_beside, {}),
     ("lossy-no", _set(LossyImageCompression="00"), {}),
@@ -270,10 +277,10 @@ def cell_values(data: Dataset, *, whole: bool) -> np.ndarray[Any, Any]:
     return raw.reshape(shape)
 
 
-def made_case(name: str, number: int, syntax: str = EXPLICIT) -> Case:
+def made_case(name: str, number: int, syntax: str = EXPLICIT, size: int = SMALL) -> Case:
     """The image `number` of a series, with the change of this name, in a native transfer syntax."""
     change, more = next((change, more) for each, change, more in CHANGES if each == name)
-    data = plain(number)
+    data = plain(number, slice_of(number, size))
     data = change(data, number) or data
     values = cell_values(data, whole=bool(more.get("whole")))
     sent = data
@@ -288,7 +295,7 @@ _IN_ORDER = ("overlay-beside", "palette")
 """With OW elements beside the pixels, which pydicom does not turn round for big endian."""
 
 
-def mixed(seed: int) -> list[Case]:
+def mixed(seed: int, size: int = SMALL) -> list[Case]:
     """Every change once, in an order of its own, with plain slices between them; some in other native
     transfer syntaxes; and one image twice."""
     chosen = random.Random(seed)
@@ -297,8 +304,8 @@ def mixed(seed: int) -> list[Case]:
     made: list[Case] = []
     for name in names:
         if chosen.random() < 0.5:
-            made.append(made_case("plain", len(made)))
+            made.append(made_case("plain", len(made), EXPLICIT, size))
         syntax = chosen.choice((EXPLICIT, EXPLICIT, EXPLICIT, IMPLICIT, BIG))
-        made.append(made_case(name, len(made), EXPLICIT if name in _IN_ORDER else syntax))
+        made.append(made_case(name, len(made), EXPLICIT if name in _IN_ORDER else syntax, size))
     made.append(made[chosen.randrange(len(made))])
     return made

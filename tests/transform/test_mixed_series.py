@@ -22,7 +22,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 
 from .helpers import CODECS, EXPLICIT, Notebook, settings
-from .mixed import IMPLICIT, Case, mixed
+from .mixed import IMPLICIT, LARGE, SMALL, Case, mixed
 from .oracle import Oracle, Promise, differences
 
 ASKED = ("", "", "", "", "", EXPLICIT, IMPLICIT, uids.JPEG2000_LOSSLESS)
@@ -36,6 +36,7 @@ RULES: dict[str, tuple[dict[str, Any], Promise]] = {
     "near": ({"to": "jpegls-near", "near": 2}, Promise(max_error=2, left={"pixel-format"})),
     "psnr": ({"to": "htj2k", "psnr": 60}, Promise(psnr=60)),
     "lossless": ({"to": "jpeg2000-lossless"}, Promise(lossy=False)),
+    "large": ({"to": "htj2k", "ratio": 6}, Promise(ratio=6, is_dialled=False)),
     "edited": ({"to": "jpeg2000", "ratio": 10}, Promise(ratio=10, edits=EDITED)),
 }
 WRITTEN = [
@@ -95,9 +96,10 @@ def kept(memory: Notebook) -> dict[str, Any]:
 @pytest.mark.parametrize("name", WRITTEN)
 def test_each_image_of_a_mixed_series_is_what_it_has_to_be(name: str, threads: int, tmp_path: Path) -> None:
     config, promise = RULES[name]
+    cases = mixed(threads, LARGE if name == "large" else SMALL)
     faults: list[str] = []
     ends: Counter[str] = Counter()
-    for number, made in enumerate(all_of(pipeline(config, promise), mixed(threads), tmp_path, threads)):
+    for number, made in enumerate(all_of(pipeline(config, promise), cases, tmp_path, threads)):
         facts = (made.memory.facts or {}).get("compress", {})
         if isinstance(made.payload, Permanent):
             # Nothing is sent to a receiver that takes nothing that the image may be written in.
