@@ -35,7 +35,8 @@ class Case:
     """An image as it is sent, and what an oracle has to know of it.
 
     `values` are what its frames mean: (frames, rows, columns[, samples]). `whole`: they are cells that use
-    bits outside of Bits Stored. `tiny`: no codestream of it needs to be smaller than it is.
+    bits outside of Bits Stored. `tiny`: no codestream of it needs to be smaller than it is. `disordered`:
+    its elements are not in the order of their tags, and keep their places.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Case:
     loss: Loss = "may"
     whole: bool = False
     tiny: bool = False
+    disordered: bool = False
 
     def spooled(self, folder: Path) -> Instance:
         """The image in a file of `folder`, as the spool has it."""
@@ -205,6 +207,61 @@ def _noise(number: int, size: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(number).integers(0, 1 << 16, (size, size))
 
 
+def _open_sequences(data: Dataset, number: int) -> None:
+    """Its sequences and items have no length, as scanners write them."""
+    for each in (data, data.ReferencedStudySequence[0]):
+        if each is data:
+            each["ReferencedStudySequence"].is_undefined_length = True
+        else:
+            each.is_undefined_length_sequence_item = True
+
+
+def _short(tag: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+
+
+def _at(blob: bytes, tag: int) -> int:
+    """Where an element of explicit VR little endian begins, whose tag and VR are found once."""
+    vr = b"UI" if tag == 0x0008_0016 else b"US"
+    mark = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
+    assert blob.count(mark) == 1
+    return blob.index(mark)
+
+
+def _with_group_lengths(blob: bytes) -> bytes:
+    """The lengths of groups (retired) stand before two groups that a lossy image changes."""
+    first, second = blob.index(struct.pack("<H", 0x0008)), _at(blob, 0x0028_0002)
+    third = blob.index(struct.pack("<HH", 0x0029, 0x0010))
+    behind = next(
+        at
+        for at in (blob.find(struct.pack("<HH", *each)) for each in ((0x0010, 0x0010), (0x0018, 0x0050)))
+        if at > 0
+    )
+    return b"".join(
+        (
+            _short(0x0008_0000, b"UL", struct.pack("<I", behind - first)),
+            blob[first:second],
+            _short(0x0028_0000, b"UL", struct.pack("<I", third - second)),
+            blob[second:],
+        )
+    )
+
+
+def _out_of_order(blob: bytes) -> bytes:
+    """Bits Stored stands before Bits Allocated."""
+    at = _at(blob, 0x0028_0100)
+    return blob[:at] + blob[at + 10 : at + 20] + blob[at : at + 10] + blob[at + 20 :]
+
+
+def _with_long_sequence(blob: bytes) -> bytes:
+    """A private sequence without VR (UN), in implicit VR, without length (PS3.5 section 6.2.2, note 4)."""
+    at = blob.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    head = struct.pack("<HH2sHI", 0x0029, 0x1012, b"UN", 0, 0xFFFFFFFF)
+    inner = struct.pack("<HHI", 0x0028, 0x0010, 2) + b"\7\0"
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    return blob[:at] + head + item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) + blob[at:]
+
+
 CHANGES: Sequence[tuple[str, Change, dict[str, Any]]] = (
     ("plain", _set(), {}),
     ("bits-10", _of(lambda n, size: slice_of(n, size, low=0, high=1023), stored=10), {}),
@@ -258,6 +315,10 @@ CHANGES: Sequence[tuple[str, Change, dict[str, Any]]] = (
         "ReferencedSOPInstanceUID", data.SOPInstanceUID), {}),
     ("character-set", _set(SpecificCharacterSet="ISO_IR 192", PatientName="Ärger^Ölaf"), {}),
     ("empty-values", _set(PatientName="", SliceLocation=None, RescaleIntercept=None), {}),
+    ("open-sequences", _open_sequences, {}),
+    ("group-lengths", _set(), {"raw": _with_group_lengths}),
+    ("out-of-order", _set(), {"raw": _out_of_order, "disordered": True}),
+    ("unknown-sequence", _set(), {"raw": _with_long_sequence}),
     ("icon", _set(IconImageSequence=Items([_item(Rows=2, Columns=2, BitsAllocated=8, PixelData=b"ab")])), {}),
 )  # fmt: skip
 """By name: what is different, and what the oracle has to know of it."""
@@ -283,16 +344,19 @@ def made_case(name: str, number: int, syntax: str = EXPLICIT, size: int = SMALL)
     data = plain(number, slice_of(number, size))
     data = change(data, number) or data
     values = cell_values(data, whole=bool(more.get("whole")))
+    more = dict(more)
+    raw = more.pop("raw", bytes)
     sent = data
     if syntax == BIG and data.BitsAllocated == 16:
         sent = deepcopy(data)
         sent.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
         sent["PixelData"].VR = "OW"
-    return Case(name, data, values, encoded(sent, syntax), syntax, **more)
+    return Case(name, data, values, raw(encoded(sent, syntax)), syntax, **more)
 
 
-_IN_ORDER = ("overlay-beside", "palette")
-"""With OW elements beside the pixels, which pydicom does not turn round for big endian."""
+_LITTLE = ("overlay-beside", "palette", "group-lengths", "out-of-order", "unknown-sequence")
+"""With OW elements beside the pixels, which pydicom does not turn round for big endian, or with what it does
+not write."""
 
 
 def mixed(seed: int, size: int = SMALL) -> list[Case]:
@@ -306,6 +370,6 @@ def mixed(seed: int, size: int = SMALL) -> list[Case]:
         if chosen.random() < 0.5:
             made.append(made_case("plain", len(made), EXPLICIT, size))
         syntax = chosen.choice((EXPLICIT, EXPLICIT, EXPLICIT, IMPLICIT, BIG))
-        made.append(made_case(name, len(made), EXPLICIT if name in _IN_ORDER else syntax, size))
+        made.append(made_case(name, len(made), EXPLICIT if name in _LITTLE else syntax, size))
     made.append(made[chosen.randrange(len(made))])
     return made

@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence as Items
 from mapdr.dicom import uids
 from mapdr.kernel.item import Payload
 
-from .helpers import EXPLICIT, encoded, read
+from .helpers import EXPLICIT, read
 from .mixed import Case, cell_values
 
 _J2K = imagecodecs.jpeg2k_decode
@@ -58,10 +58,10 @@ class Promise:
     """Whether the ratio is met within 5 % from above too: not by methods of whole levels."""
 
 
-def elements(data: bytes) -> dict[int, bytes]:
+def elements(data: bytes, *, ordered: bool = True) -> dict[int, bytes]:
     """Each element at the top of an explicit VR little endian data set, whole, by its tag.
 
-    They have to be in order, each once (PS3.5 section 7.1), and nothing else between them.
+    They have to be there once, in order if `ordered` (PS3.5 section 7.1), and nothing else between them.
     """
     found: dict[int, bytes] = {}
     at, last = 0, -1
@@ -69,7 +69,8 @@ def elements(data: bytes) -> dict[int, bytes]:
         start = at
         group, number = struct.unpack_from("<HH", data, at)
         tag = group << 16 | number
-        assert tag > last, f"{tag:08x} stands behind {last:08x}"
+        assert tag > last or not ordered, f"{tag:08x} stands behind {last:08x}"
+        assert tag not in found, f"{tag:08x} is there twice"
         at = _end(data, at)
         found[tag], last = data[start:at], tag
     assert at == len(data)
@@ -135,13 +136,10 @@ class Oracle:
         is_implicit = case.syntax == uids.IMPLICIT_VR_LITTLE_ENDIAN
         is_little = case.syntax != uids.EXPLICIT_VR_BIG_ENDIAN
         self._source = pydicom.filereader.read_dataset(source, is_implicit, is_little)
-        self._source_elements = elements(
-            case.blob if case.syntax == EXPLICIT else encoded(self._decoded_source())
-        )
+        self._source_elements = self._elements(case.blob) if case.syntax == EXPLICIT else {}
 
-    def _decoded_source(self) -> Dataset:
-        self._source.decode()
-        return self._source
+    def _elements(self, blob: bytes) -> dict[int, bytes]:
+        return elements(blob, ordered=not self._case.disordered)
 
     def check(self) -> str:
         """How the image goes: "left", "lossless", "lossy". AssertionError where it is not as promised."""
@@ -183,7 +181,7 @@ class Oracle:
     # Pixels
 
     def _codestreams(self) -> list[bytes]:
-        return streams(elements(self._blob)[PIXELS], len(self._case.values))
+        return streams(self._elements(self._blob)[PIXELS], len(self._case.values))
 
     def _pixels(self) -> np.ndarray[Any, Any]:
         """The decoded frames, whose codestreams say of bits and sign what the header says."""
@@ -268,8 +266,7 @@ class Oracle:
         """Each element is as it came, byte by byte, but for these `changes`: by tag None where it must not be
         there, else its value."""
         is_explicit = self._made.transfer_syntax_uid not in (NATIVE[1], uids.EXPLICIT_VR_BIG_ENDIAN)
-        found = elements(self._blob) if is_explicit else {}
-        is_raw = self._case.syntax == EXPLICIT and bool(found)
+        found = self._elements(self._blob) if is_explicit else {}
         tags = {*self._data.keys()} - {PIXELS}
         wanted = {*self._source.keys(), *changes} - {PIXELS}
         wanted -= {tag for tag, value in changes.items() if value is None}
@@ -277,12 +274,15 @@ class Oracle:
         for tag in sorted(tags):
             if tag in changes:
                 assert _plain(self._data[tag].value) == _plain(changes[tag]), f"{tag:08x}"
-            elif is_raw:
+            elif found and not tag & 0xFFFF:
+                rest = sum(len(each) for at, each in found.items() if at >> 16 == tag >> 16 and at != tag)
+                assert self._data[tag].value == rest, f"{tag:08x}"
+            elif found and self._source_elements:
                 assert found[tag] == self._source_elements[tag], f"{tag:08x}"
             else:
                 assert _as_read(self._data, tag) == _as_read(self._source, tag), f"{tag:08x}"
         if found:
-            assert list(found) == sorted(tags | {PIXELS})
+            assert set(found) == tags | {PIXELS}
 
     def _of_pixels(self) -> dict[int, Any]:
         """What a codestream changes of the Image Pixel and Overlay modules."""
