@@ -301,6 +301,13 @@ def test_what_no_codec_here_writes_is_refused_and_not_sent_otherwise() -> None:
     assert plan(subject(pixels="none", form=None), LOSSY, nobody).reason == "no-pixels"
 
 
+def test_what_was_lossy_before_needs_no_codec_to_be_left_alone() -> None:
+    one = Writers(WRITERS.lossless, {uids.JPEG2000: ALL})
+    for wish, writers in ((LOSSY, Writers({}, {})), (BOTH, one)):
+        assert told(plan(subject(is_lossy=True), wish, writers)) == ("original", "", "already-lossy")
+        assert told(plan(came(uids.JPEG2000), wish, writers)) == ("original", "", "already-lossy")
+
+
 def test_a_plan_holds_what_it_promises_for_whatever_it_looks_at() -> None:
     syntaxes = [*sorted(NATIVE | LOSSLESS_COMPRESSED | MAYBE_LOSSY), "1.2.840.10008.1.2.4.100"]
     images = [

@@ -264,15 +264,15 @@ def _objection(subject: Subject, wish: Wish, method: Method, writers: Writers, *
     target, own = method.lossy if lossy else method.lossless, writers.of(method)
     if not target and method.lossy:
         return "only-with-loss"
+    again = wish.lossy and bool(method.lossy) and subject.is_lossy and not subject.is_painted
+    if again and not wish.lifts("already-lossy"):
+        return "already-lossy"  # whoever would write it
     takes = (own.lossy if lossy else own.lossless).get(target)
     if takes is None:
         return NO_CODEC
     if subject.form.photometric == "YBR_FULL" and target not in WITH_YBR_FULL:
         return "photometric"
-    if objection := _unsuited(subject.form, subject.sop_class_uid, takes, method, wish):
-        return objection
-    again = wish.lossy and bool(method.lossy) and subject.is_lossy and not subject.is_painted
-    return "already-lossy" if again and not wish.lifts("already-lossy") else ""
+    return _unsuited(subject.form, subject.sop_class_uid, takes, method, wish)
 
 
 def _stays_ybr(subject: Subject, wish: Wish) -> str:
