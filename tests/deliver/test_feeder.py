@@ -46,6 +46,9 @@ class Ready:
     def __len__(self) -> int:
         return self.images
 
+    def drain(self) -> list[Any]:
+        return []
+
 
 class Fed:
     """A feeder with all around it; `clock` is its time."""
@@ -55,9 +58,11 @@ class Fed:
         self.ledger, self.ready = Ledger(rows), Ready()
         self.submits = self.added = 0
         self.held: list[int] = []
-        self.scheduler = SimpleNamespace(submit=self._submit, add=self._add, lacks_room=False)
+        self.scheduler = SimpleNamespace(
+            submit=self._submit, add=self._add, clear=lambda: None, lacks_room=False
+        )
         leases = SimpleNamespace(
-            seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows))
+            seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows)), give_back=list
         )
         monkeypatch.setattr(
             module, "time", SimpleNamespace(monotonic=lambda: self.clock, time=lambda: self.clock)
@@ -108,7 +113,25 @@ def test_rows_that_are_still_arriving_do_not_make_leases_larger(monkeypatch: pyt
     fed.ready.images = 0
     fed.feeder.look_again()
     fed.feeder.fill(trial=False)
-    assert [fed.fill(SOON / 10) for _ in range(2)] == [2 * FEW, 4 * FEW], "all were full, and soon used up"
+    assert [fed.fill(SOON / 10) for _ in range(2)] == [2 * FEW, 4 * FEW], "they are soon used up"
+
+
+def test_a_lease_lasts_by_the_rate_at_which_images_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are left of it when the next one is made."""
+    fed = Fed(monkeypatch, rows=1000)
+    assert fed.fill(LATE + 1) == FEW
+
+    def lease(after: float, gone: int) -> int:
+        fed.clock += after
+        fed.ready.images -= gone
+        fed.feeder.fill(trial=False)
+        return fed.ledger.leases[-1][0]
+
+    assert lease(0.1, 4) == 2 * FEW, "40 a second: eight would last 0.2 s"
+    assert lease(0.1, 5) == 2 * FEW, "50 a second: sixteen last 0.32 s"
+    fed.feeder.empty()
+    fed.ready.images = 0
+    assert lease(LATE, 0) == FEW, "what was given back was not taken"
 
 
 def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(
