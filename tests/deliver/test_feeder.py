@@ -41,7 +41,10 @@ class Ready:
     others_taken = 0
 
     def __init__(self) -> None:
-        self.images = 0
+        self.images = self.waiting = 0
+
+    def unprepared(self) -> int:
+        return self.waiting
 
     def __len__(self) -> int:
         return self.images
@@ -142,6 +145,12 @@ def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(
     fed = Fed(monkeypatch, rows=1000)
     fed.ready.wanted = FEW
     assert fed.fill(LATE + 1) == 2 * FEW
+    fed = Fed(monkeypatch, rows=1000)
+    fed.fill(LATE + 1)
+    fed.ready.wanted, fed.ready.images, fed.ready.waiting = FEW, FEW - 1, FEW - 2
+    fed.clock += LATE + 1
+    fed.feeder.fill(trial=False)
+    assert fed.ledger.leases[-1][0] == FEW, "nor is who waits for a codec: no batch becomes full by it"
 
 
 def test_the_ledger_is_asked_again_when_it_had_more_or_somebody_says_so(

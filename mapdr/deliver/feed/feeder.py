@@ -188,7 +188,15 @@ class Feeder:
             self._chunk = min(CHUNK, self._chunk * 2)
         elif gone * LATE < self._chunk * took:
             self._chunk = max(FEW, self._sessions * 2, self._chunk // 2)
-        # A request may take longer than a lease should last, however few images it holds.
-        batches = 0 if self._ready.wanted == 1 else self._ready.wanted * self._sessions
-        self._chunk = max(self._chunk, min(CHUNK, batches))
+        self._chunk = max(self._chunk, min(CHUNK, self._in_batches(left)))
         return self._chunk
+
+    def _in_batches(self, left: int) -> int:
+        """Rows of a lease that fills a batch for each session; 0 where no batches are sent.
+
+        A request may take longer than a lease should last, however few images it holds. Where most of what is
+        leased still waits for a codec, more rows would fill no batch.
+        """
+        if self._ready.wanted == 1 or self._ready.unprepared() * 2 > left:
+            return 0
+        return self._ready.wanted * self._sessions
