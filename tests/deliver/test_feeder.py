@@ -41,10 +41,16 @@ class Ready:
     others_taken = 0
 
     def __init__(self) -> None:
-        self.images = 0
+        self.images = self.waiting = 0
+
+    def unprepared(self) -> int:
+        return self.waiting
 
     def __len__(self) -> int:
         return self.images
+
+    def drain(self) -> list[Any]:
+        return []
 
 
 class Fed:
@@ -55,9 +61,11 @@ class Fed:
         self.ledger, self.ready = Ledger(rows), Ready()
         self.submits = self.added = 0
         self.held: list[int] = []
-        self.scheduler = SimpleNamespace(submit=self._submit, add=self._add, lacks_room=False)
+        self.scheduler = SimpleNamespace(
+            submit=self._submit, add=self._add, clear=lambda: None, lacks_room=False
+        )
         leases = SimpleNamespace(
-            seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows))
+            seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows)), give_back=list
         )
         monkeypatch.setattr(
             module, "time", SimpleNamespace(monotonic=lambda: self.clock, time=lambda: self.clock)
@@ -108,7 +116,25 @@ def test_rows_that_are_still_arriving_do_not_make_leases_larger(monkeypatch: pyt
     fed.ready.images = 0
     fed.feeder.look_again()
     fed.feeder.fill(trial=False)
-    assert [fed.fill(SOON / 10) for _ in range(2)] == [2 * FEW, 4 * FEW], "all were full, and soon used up"
+    assert [fed.fill(SOON / 10) for _ in range(2)] == [2 * FEW, 4 * FEW], "they are soon used up"
+
+
+def test_a_lease_lasts_by_the_rate_at_which_images_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are left of it when the next one is made."""
+    fed = Fed(monkeypatch, rows=1000)
+    assert fed.fill(LATE + 1) == FEW
+
+    def lease(after: float, gone: int) -> int:
+        fed.clock += after
+        fed.ready.images -= gone
+        fed.feeder.fill(trial=False)
+        return fed.ledger.leases[-1][0]
+
+    assert lease(0.1, 4) == 2 * FEW, "40 a second: eight would last 0.2 s"
+    assert lease(0.1, 5) == 2 * FEW, "50 a second: sixteen last 0.32 s"
+    fed.feeder.empty()
+    fed.ready.images = 0
+    assert lease(LATE, 0) == FEW, "what was given back was not taken"
 
 
 def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(
@@ -119,6 +145,12 @@ def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(
     fed = Fed(monkeypatch, rows=1000)
     fed.ready.wanted = FEW
     assert fed.fill(LATE + 1) == 2 * FEW
+    fed = Fed(monkeypatch, rows=1000)
+    fed.fill(LATE + 1)
+    fed.ready.wanted, fed.ready.images, fed.ready.waiting = FEW, FEW - 1, FEW - 2
+    fed.clock += LATE + 1
+    fed.feeder.fill(trial=False)
+    assert fed.ledger.leases[-1][0] == FEW, "nor is who waits for a codec: no batch becomes full by it"
 
 
 def test_the_ledger_is_asked_again_when_it_had_more_or_somebody_says_so(

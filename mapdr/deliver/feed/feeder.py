@@ -17,11 +17,9 @@ FEW = 8
 """Rows leased at once from a receiver whose speed is not known yet, or that is slow."""
 
 SOON, LATE = 0.3, 1.0
-"""Seconds within which a lease should be used up: if sooner, the next is larger; if later, smaller.
+"""Seconds that a lease should last: if less, the next is larger; if more, smaller.
 
-What is leased when a node is killed may have been sent, so a slow receiver should have few such images. One
-that brought fewer rows than were asked for says nothing of the receiver: the images are still arriving. Were
-the next one larger, the queue would hold all of them, by a transaction for the few of each commit.
+What is leased when a node is killed may have been sent, so a slow receiver should have few such images.
 """
 
 
@@ -81,7 +79,7 @@ class Feeder:
         self._starved = False
         self._chunk = FEW
         self._leased_at = 0.0
-        self._was_full = True
+        self._filled = 0  # images in the ready queue after the last lease
         self._stat_looked_at = 0.0
         self._others_taken = -1
         self.rests_until = 0.0
@@ -123,8 +121,7 @@ class Feeder:
         limit = max(2, self._sessions) if trial else self._next_chunk()
         # Images that the receiver will never take must not be all that it is tried with.
         rows = self._lease(limit, untried_first=trial, stat_only=stat_only)
-        self._was_full = len(rows) == limit
-        if not self._was_full or trial:
+        if len(rows) < limit or trial:
             return False
         self._more = True
         return True
@@ -155,6 +152,7 @@ class Feeder:
             stat_only=stat_only,
         )
         if rows:
+            self._filled += len(rows)
             self._leases.hold(rows)
             self._scheduler.add(rows)
         return rows
@@ -173,18 +171,32 @@ class Feeder:
 
     def empty(self) -> None:
         """Give every image that is not taken yet back to the ledger."""
+        self._filled = 0
         self._scheduler.clear()
         self._leases.give_back(image.delivery for image in self._ready.drain())
 
     def _next_chunk(self) -> int:
-        """How many rows to lease, by how soon the last lease was used up."""
-        now = time.monotonic()
+        """How many rows to lease, by how many images have left the ready queue since the last lease.
+
+        Not by the time alone: while images arrive, each commit of the index leads to a lease, however few of
+        the last one were sent. Where codecs are at work, all that arrived would soon be leased.
+        """
+        now, left = time.monotonic(), len(self._ready)
         took, self._leased_at = now - self._leased_at, now
-        if took < SOON and self._was_full:
+        gone, self._filled = max(0, self._filled - left), left
+        if gone * SOON > self._chunk * took:
             self._chunk = min(CHUNK, self._chunk * 2)
-        elif took > LATE:
+        elif gone * LATE < self._chunk * took:
             self._chunk = max(FEW, self._sessions * 2, self._chunk // 2)
-        # A request may take longer than a lease should last, however few images it holds.
-        batches = 0 if self._ready.wanted == 1 else self._ready.wanted * self._sessions
-        self._chunk = max(self._chunk, min(CHUNK, batches))
+        self._chunk = max(self._chunk, min(CHUNK, self._in_batches(left)))
         return self._chunk
+
+    def _in_batches(self, left: int) -> int:
+        """Rows of a lease that fills a batch for each session; 0 where no batches are sent.
+
+        A request may take longer than a lease should last, however few images it holds. Where most of what is
+        leased still waits for a codec, more rows would fill no batch.
+        """
+        if self._ready.wanted == 1 or self._ready.unprepared() * 2 > left:
+            return 0
+        return self._ready.wanted * self._sessions
