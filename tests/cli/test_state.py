@@ -258,6 +258,15 @@ def test_what_the_store_says_of_itself_needs_attention(plan: Plan) -> None:
     assert not compose(plan, _facts(counters={"state": "running", "store": {}}), Rates()).attention
 
 
+def test_a_journal_that_is_not_in_use_needs_attention_of_a_node_that_runs(plan: Plan) -> None:
+    sign = {"state": "running", "store": {"without_journal": "it was removed; a restart makes another one"}}
+    (told,) = compose(plan, _facts(counters=sign), Rates()).attention
+    assert (told.kind, told.level) == ("journal", "warn")
+    assert "the journal is not in use" in told.text
+    assert told.text.endswith("it was removed; a restart makes another one")
+    assert not compose(plan, _facts(counters={**sign, "state": "stopped"}), Rates()).attention
+
+
 def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) -> None:
     told = compose(plan, _facts(writable=False, disk_free=1_500_000), Rates()).attention
     assert "images are REFUSED: " in told[0].text

@@ -286,6 +286,7 @@ def test_without_its_folder_files_are_flushed_before_success(
     monkeypatch.setattr(journal, "LOOK_SECONDS", 0)
     world = World(tmp_path)
     before = world.push("1.2.1")
+    assert not world.journal.gone
     goes(world.journal.folder)
     flushed: list[Path] = []
     monkeypatch.setattr(journal, "sync_file", flushed.append)
@@ -295,6 +296,7 @@ def test_without_its_folder_files_are_flushed_before_success(
         assert flushed == [path, path.parent]
         flushed.clear()
     assert caplog.text.count("the journal was removed, or moved away") == 1
+    assert "a restart makes another" in world.journal.gone
     _, waiting = world.journal.files()
     assert world.spool.path(before) in waiting
     world.journal.wait_for_more(60, 60)  # not for these: nothing else would find them
