@@ -21,6 +21,9 @@ from mapdr.route.condition import All, Match, OneOf, exact_words, leaves
 
 MODALITY = (tags.MODALITY,)
 
+SAFE_FREE = 64 * 1000**2
+"""Bytes: what a line of 1 Gbit/s brings between two looks at the free space (`store.spool.room`)."""
+
 _DEFINED = """
 ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DMS DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL
 IVOCT IVUS KER KO LEN LS MG MR M3D NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG
@@ -124,7 +127,10 @@ def _unreached(config: Config) -> Iterator[Finding]:
 
 
 def _room(node: NodeConfig) -> Iterator[Finding]:
-    """A `min_free` or `low_free` that the disk of the data folder can never have."""
+    """A `min_free` that may be used up, or one or a `low_free` that the disk of the data folder never has."""
+    if node.min_free < SAFE_FREE:
+        what = "is less than images bring within half a second: the disk may fill, and then nothing leaves"
+        yield Finding(("node", "min_free"), what, 'write at least "64 MB"')
     there = node.data
     while not there.is_dir() and there != there.parent:
         there = there.parent
