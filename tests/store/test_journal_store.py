@@ -109,7 +109,7 @@ def test_a_store_that_ends_leaves_nothing_to_replay(opener: Opener) -> None:
     for number in range(20):
         push(store, f"1.2.{number}")
     store.close()
-    assert segment.read_checkpoint(journal_folder(SpoolFolder(store.data, "node"))) == 20
+    assert segment.read_checkpoint(journal_folder(SpoolFolder(store.data, "node"))).sequence == 20
     opener()
     for path in store.data.rglob("*.dcm"):
         assert path.stat().st_size
