@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-
-from pydantic import TypeAdapter
+from functools import partial
 
 from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
@@ -16,7 +15,7 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.registry import Registry
-from mapdr.node.plan import Plan, failing
+from mapdr.node.plan import Plan, said
 from mapdr.route.condition import All, Match, OneOf, exact_words, leaves
 
 MODALITY = (tags.MODALITY,)
@@ -82,30 +81,7 @@ def twice(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
 def of_stages(plan: Plan) -> Iterator[Finding]:
     """What the stages themselves doubt of their configuration: what is hardly meant, and what soon ends."""
     for place, planned in plan.stages:
-        try:
-            doubted = list(planned.factory.doubts(planned.config))
-        except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
-            doubted = []
-            yield failing(place, error)
-        yield from (Finding((*place, *each.place), each.what, each.cure) for each in doubted)
-
-
-def of_steps(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
-    """What the steps of rules doubt of their configuration; one that cannot be read is a problem."""
-    for index, rule in enumerate(loaded.config.rule if loaded.config is not None else ()):
-        for type_, plain in rule.steps:
-            place: Place = ("rule", index, type_)
-            try:
-                factory = registry.factory("transform", type_)
-                config = TypeAdapter(factory.config).validate_python(plain)
-            except Exception:  # noqa: BLE001, S112  a problem, which `surroundings.step_faults` tells
-                continue
-            try:
-                doubted = list(factory.doubts(config))
-            except Exception as error:  # noqa: BLE001  as for stages
-                doubted = []
-                yield failing(place, error)
-            yield from (Finding((*place, *each.place), each.what, each.cure) for each in doubted)
+        yield from said(place, partial(planned.factory.doubts, planned.config))
 
 
 def _unnamed(config: Config) -> Iterator[Finding]:
