@@ -55,8 +55,8 @@ def test_a_disk_that_cannot_be_asked_is_said_and_the_rest_is_examined(
     ("free", "level", "said"),
     [
         (10**12, "ok", "1.0 TB free"),
-        (1_900_000, "note", "the disk is nearly full: 1.9 MB free"),
-        (1_200_000, "bad", "the disk is filling: all images but stat ones are REFUSED: 1.2 MB free"),
+        (120_000_000, "note", "the disk is nearly full: 120 MB free"),
+        (70_000_000, "bad", "the disk is filling: all images but stat ones are REFUSED: 70.0 MB free"),
         (900_000, "bad", "the disk is full: images are REFUSED: 900 kB free"),
     ],
 )
