@@ -30,6 +30,9 @@ EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked
 LEAST_MEMORY = 64 * 1000**2
 """Bytes; an image of 1024 x 1024 pixels takes 16 MB while it is compressed."""
 
+LEAST_FREE = 1000**2
+"""Bytes. Without room for the index no delivery is begun, none ends, and nothing is purged."""
+
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")  # Windows drops a dot at the end
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|api-?key|password", re.IGNORECASE)
@@ -103,6 +106,14 @@ def _memory(value: int) -> int:
     return value
 
 
+def _min_free(value: int) -> int:
+    if value < LEAST_FREE:
+        raise ValueError(
+            'is too little to write the index in on a full disk; write at least "1 MB", better "1 GB"'
+        )
+    return value
+
+
 class NodeConfig(StageConfig):
     """`[node]`: this program on this machine."""
 
@@ -114,7 +125,7 @@ class NodeConfig(StageConfig):
     retention: Annotated[Duration | None, BeforeValidator(_retention)] = 7 * 86400.0
     unrouted_retention: Annotated[Duration | None, BeforeValidator(_retention)] = 30 * 86400.0
     study_quiet: Duration = 30.0
-    min_free: Size = 1000**3
+    min_free: Annotated[Size, AfterValidator(_min_free)] = 1000**3
     low_free: Size | None = None
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
     memory: Annotated[Size, AfterValidator(_memory)] = DEFAULT

@@ -9,9 +9,9 @@ from pathlib import Path
 from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.kernel.registry import Registry
-from mapdr.node.doubts import of_stages, of_steps, twice, warnings
+from mapdr.node.doubts import of_stages, twice, warnings
 from mapdr.node.plan import Plan, make_plan
-from mapdr.node.surroundings import faults, step_faults
+from mapdr.node.surroundings import faults, of_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,9 @@ def examine(
     findings = [*plan.problems]
     doubts: tuple[Problem, ...] = ()
     if surroundings:
-        findings += [*faults(loaded, plan), *step_faults(loaded, registry)]
-        doubted = [*warnings(loaded), *twice(loaded, registry), *of_stages(plan), *of_steps(loaded, registry)]
+        of_rules, doubted_of_rules = of_steps(loaded, registry)
+        findings += [*faults(loaded, plan), *of_rules]
+        doubted = [*warnings(loaded), *twice(loaded, registry), *of_stages(plan), *doubted_of_rules]
         doubts = loaded.locate(doubted)
     found = {*loaded.problems, *loaded.locate(findings)}
     problems = tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-
-from pydantic import TypeAdapter
+from functools import partial
 
 from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
@@ -16,10 +15,13 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.registry import Registry
-from mapdr.node.plan import Plan, failing
+from mapdr.node.plan import Plan, said
 from mapdr.route.condition import All, Match, OneOf, exact_words, leaves
 
 MODALITY = (tags.MODALITY,)
+
+SAFE_FREE = 64 * 1000**2
+"""Bytes: what a line of 1 Gbit/s brings between two looks at the free space (`store.spool.room`)."""
 
 _DEFINED = """
 ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DMS DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL
@@ -79,30 +81,7 @@ def twice(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
 def of_stages(plan: Plan) -> Iterator[Finding]:
     """What the stages themselves doubt of their configuration: what is hardly meant, and what soon ends."""
     for place, planned in plan.stages:
-        try:
-            doubted = list(planned.factory.doubts(planned.config))
-        except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
-            doubted = []
-            yield failing(place, error)
-        yield from (Finding((*place, *each.place), each.what, each.cure) for each in doubted)
-
-
-def of_steps(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
-    """What the steps of rules doubt of their configuration; one that cannot be read is a problem."""
-    for index, rule in enumerate(loaded.config.rule if loaded.config is not None else ()):
-        for type_, plain in rule.steps:
-            place: Place = ("rule", index, type_)
-            try:
-                factory = registry.factory("transform", type_)
-                config = TypeAdapter(factory.config).validate_python(plain)
-            except Exception:  # noqa: BLE001, S112  a problem, which `surroundings.step_faults` tells
-                continue
-            try:
-                doubted = list(factory.doubts(config))
-            except Exception as error:  # noqa: BLE001  as for stages
-                doubted = []
-                yield failing(place, error)
-            yield from (Finding((*place, *each.place), each.what, each.cure) for each in doubted)
+        yield from said(place, partial(planned.factory.doubts, planned.config))
 
 
 def _unnamed(config: Config) -> Iterator[Finding]:
@@ -124,7 +103,10 @@ def _unreached(config: Config) -> Iterator[Finding]:
 
 
 def _room(node: NodeConfig) -> Iterator[Finding]:
-    """A `min_free` or `low_free` that the disk of the data folder can never have."""
+    """A `min_free` that may be used up, or one or a `low_free` that the disk of the data folder never has."""
+    if node.min_free < SAFE_FREE:
+        what = "is less than images bring within half a second: the disk may fill, and then nothing leaves"
+        yield Finding(("node", "min_free"), what, 'write at least "64 MB"')
     there = node.data
     while not there.is_dir() and there != there.parent:
         there = there.parent

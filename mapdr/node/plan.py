@@ -108,6 +108,16 @@ def make_plan(
     return Plan(config.node, receivers, destinations, config.webhook, router, problems, page)
 
 
+def said(place: Place, ask: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """What the stage at `place` says of its configuration when it is asked; what fails then is told of it."""
+    try:
+        found = list(ask())
+    except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
+        yield failing(place, error)
+        return
+    yield from (Finding((*place, *each.place), each.what, each.cure) for each in found)
+
+
 def failing(place: Place, error: Exception) -> Finding:
     """What is told of a stage that fails when it is asked about its configuration: a plug-in's fault."""
     return Finding(

@@ -8,7 +8,8 @@ tried, nothing is written and nobody is called.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.kernel.finding import Finding, Place
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Settings
+from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.watch import Watch
-from mapdr.node.plan import Plan, failing, folders_in_one_another
+from mapdr.node.plan import Plan, failing, folders_in_one_another, said
 
 
 def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
@@ -41,12 +42,7 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
     yield from _database(config.node)
     for place, planned in plan.stages:
         yield from _secrets(planned.config, place)
-        try:
-            missed = list(planned.factory.faults(planned.config))
-        except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
-            missed = []
-            yield failing(place, error)
-        yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
+        yield from said(place, partial(planned.factory.faults, planned.config))
     # Links lead folders into one another whose names do not say so.
     yield from folders_in_one_another(config.node.data, plan.receivers, plan.destinations, _real_place)
     for name, hook in config.webhook.items():
@@ -54,11 +50,14 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
         yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in hook.faults())
 
 
-def step_faults(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
-    """What the steps of rules would miss here and now, and why they could not be built."""
+def of_steps(loaded: Loaded, registry: Registry) -> tuple[list[Finding], list[Finding]]:
+    """What the steps of rules would miss here and now, with why they could not be built; and what they doubt
+    of their configuration, where it can be read."""
     config = loaded.config
+    missed: list[Finding] = []
+    doubted: list[Finding] = []
     if config is None or not config.rule:
-        return
+        return missed, doubted
     from mapdr.transform.pipeline import build_steps  # a look at a node needs no codecs
 
     settings = Settings(
@@ -67,20 +66,37 @@ def step_faults(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
     for index, rule in enumerate(config.rule):
         for type_, plain in rule.steps:
             place: Place = ("rule", index, type_)
+            recipe = {"steps": [{"type": type_, "config": plain}]}
             try:
                 factory = registry.factory("transform", type_)
                 step = TypeAdapter(factory.config).validate_python(plain)
-                missed = list(_secrets(step, ()))
-                told = {each.place for each in missed}
-                missed += [each for each in factory.faults(step) if each.place not in told]
-                if not missed:
-                    build_steps({"steps": [{"type": type_, "config": plain}]}, registry, settings)
             except MapdrError as error:
-                missed = [Finding((), f"cannot be built: {error}", "correct it, or leave it out")]
+                missed.append(Finding(place, *_cannot_be_built(error)))
+                continue
             except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
-                missed = []
-                yield failing(place, error)
-            yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
+                missed.append(failing(place, error))
+                continue
+            build = partial(build_steps, recipe, registry, settings)
+            missed += said(place, partial(_missed, factory, step, build))
+            doubted += said(place, partial(factory.doubts, step))
+    return missed, doubted
+
+
+def _missed(factory: Factory, step: Any, build: Callable[[], object]) -> list[Finding]:
+    """What a step misses to be built, by its configuration and by `build`, which builds it."""
+    missed = list(_secrets(step, ()))
+    told = {each.place for each in missed}
+    try:
+        missed += [each for each in factory.faults(step) if each.place not in told]
+        if not missed:
+            build()
+    except MapdrError as error:
+        return [Finding((), *_cannot_be_built(error))]
+    return missed
+
+
+def _cannot_be_built(error: MapdrError) -> tuple[str, str]:
+    return f"cannot be built: {error}", "correct it, or leave it out"
 
 
 def _real_place(path: str) -> str:

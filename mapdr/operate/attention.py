@@ -102,6 +102,7 @@ def _store(look: _Look) -> Iterable[Attention]:
         yield Attention(
             "aside", "bad", f"{what} safe in the spool, but the index does not take them; see the log"
         )
+    yield from (Attention("journal", "warn", text) for text in without_journal({"store": health}))
     spoiled: Counter[str] = Counter()
     for row in look.destinations:
         spoiled.update({reason: row.parked_reasons.get(reason, 0) for reason in SPOILED})
@@ -110,6 +111,12 @@ def _store(look: _Look) -> Iterable[Attention]:
         yield Attention(
             "spool", "bad", f"the spool does NOT hold what was received: {text}; push these images again"
         )
+
+
+def without_journal(counters: Mapping[str, Any]) -> Iterable[str]:
+    """What is to be said of a configured journal that is not in use, by a sign of life."""
+    if why := counters.get("store", {}).get("without_journal"):
+        yield f"the journal is not in use, and each image is flushed alone, which takes longer: {why}"
 
 
 def _life(look: _Look) -> Iterable[Attention]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,15 +62,28 @@ def compression_of(facts: Mapping[str, Any] | None) -> Compression | None:
     return Compression(**known)
 
 
-def compression_sent(store: Store, row: DeliveryRow) -> Compression | None:
-    """How the image of a delivery was compressed as it was last sent, or why it was not (`course` original);
-    None if no rule asks for it, if the receiver takes none of its methods, or if it is not known."""
+def compressions_sent(store: Store, rows: Sequence[DeliveryRow]) -> list[Compression | None]:
+    """How the image of each delivery was compressed as it was last sent, or why it was not (`course`
+    original); None if no rule asks for it, if the receiver takes none of its methods, or if it is not known.
+    """
+    kept = store.recipes.kept([row.instance for row in rows if _may_be_compressed(row)])
+    return [_compression_sent(kept, row) for row in rows]
+
+
+def _may_be_compressed(row: DeliveryRow) -> bool:
+    return row.last is not None and row.reason != "compression-refused"
+
+
+def _compression_sent(
+    kept: Mapping[tuple[str, str, str], Mapping[str, Any]], row: DeliveryRow
+) -> Compression | None:
+    """The same of one, by what was kept of instance, recipe and syntax."""
     last = row.last
-    if last is None or row.reason == "compression-refused":
+    if last is None or not _may_be_compressed(row):
         return None
     # In a syntax that the receiver asked for, the facts are kept under that.
     for syntax in (last.transfer_syntax_uid, ""):
-        found = compression_of(store.recipes.memory(row.instance, row.recipe, syntax).recall())
+        found = compression_of(kept.get((row.instance, row.recipe, syntax)))
         if found is not None and (last.treatment == "transcoded" or found.course == "original"):
             return found
     return None

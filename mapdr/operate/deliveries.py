@@ -11,7 +11,7 @@ from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.item import Priority
 from mapdr.operate import waits
 from mapdr.operate.access import Access
-from mapdr.operate.compression import Compression, compression_sent
+from mapdr.operate.compression import Compression, compressions_sent
 from mapdr.operate.destinations import standing
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
@@ -92,13 +92,14 @@ def deliveries(
         last_image = {row.study_instance_uid: row.study_received_at for row in found}
         rows = with_waits(rows, standing(opened, waited_for), time.time(), last_image)
     if attempts:
+        made = store.listing.attempts([row.id for row in rows])
         rows = [
             replace(
                 row,
-                attempts_made=[_attempt(one, identify) for one in store.listing.attempts(row.id)],
-                compression=compression_sent(store, listed),
+                attempts_made=[_attempt(one, identify) for one in made[row.id]],
+                compression=compression,
             )
-            for row, listed in zip(rows, found, strict=True)
+            for row, compression in zip(rows, compressions_sent(store, found), strict=True)
         ]
     return rows
 

@@ -19,7 +19,7 @@ from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.operate import words
 from mapdr.operate.access import Access
-from mapdr.operate.attention import silent
+from mapdr.operate.attention import silent, without_journal
 from mapdr.operate.configuration import examine as check_file
 from mapdr.operate.configuration import summary
 from mapdr.operate.events import disk_said
@@ -161,7 +161,8 @@ def _certificates(plan: Plan) -> Iterator[Examined]:
 
 
 def _told_by_the_node(plan: Plan) -> Iterator[Examined]:
-    """What only a running node knows: certificates of peers that end soon, and sources that are silent."""
+    """What only a running node knows: why it takes nothing, or works without its journal, certificates of
+    peers that end soon, and sources that are silent."""
     opened = Access(plan)
     try:
         with index_named(plan.node.database_url(), plan.node.data):
@@ -174,6 +175,10 @@ def _told_by_the_node(plan: Plan) -> Iterator[Examined]:
     for stage, one in ending_soon(told, now):
         if one.whose == PEER:
             yield _certificate(stage, one, now)
+    if refusing := told.get("store", {}).get("refusing"):
+        yield Examined("node", "intake", BAD, f"images are REFUSED: {refusing}")
+    for text in without_journal(told):
+        yield Examined("node", "journal", NOTE, text)
     for text in silent(told):
         yield Examined("sources", "silent", NOTE, text)
 

@@ -13,6 +13,7 @@ touches the database.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -179,6 +180,7 @@ class Store:
         self._clock = Clock(database)
         self._with_journal = journal and durability == "power-loss"
         self._keeper: Keeper | None = None
+        self._no_journal = ""
         self._replayed = False
         self._claim = Claim(folder.folder / "claim", node)
         self._node_claim = Claim(node_file(data, node), node)
@@ -319,6 +321,13 @@ class Store:
         return self.spool.trust.lost
 
     @property
+    def without_journal(self) -> str:
+        """Why the journal that is configured is not in use, in words with the cure; empty if it is, or none
+        is. After a fault of the disk nothing is taken at all: `refusing`."""
+        journal = self.spool.journal
+        return self._no_journal if journal is None else journal.gone
+
+    @property
     def rests(self) -> float:
         """Seconds between two signs of life at most."""
         return RESTS if self.database.is_file else RESTS_ELSEWHERE
@@ -353,11 +362,13 @@ class Store:
         }
 
     def health(self) -> dict[str, Any]:
-        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
-        many images are safe that the index does not take, `disk` what is done about a filling disk,
-        `expiring` how many unrouted images are purged within a week, and when the first."""
+        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `without_journal`
+        why a configured journal is not in use (likewise), `set_aside` how many images are safe that the index
+        does not take, `disk` what is done about a filling disk, `expiring` how many unrouted images are
+        purged within a week, and when the first."""
         return {
             "refusing": self.refusing,
+            "without_journal": self.without_journal,
             "set_aside": self.writer.set_aside,
             "disk": self.spool.room.figures.step.word,
             "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},
@@ -372,10 +383,12 @@ class Store:
                 journal_folder(self.spool), self.spool.trust, min_free=lambda: self.spool.room.min_free
             )
         except OSError as error:  # a full disk, say: what is there is to be delivered
-            log.error(
-                "there is no journal: its files cannot be made (%s); images are flushed", system_says(error)
-            )
+            said = system_says(error)
+            log.error("there is no journal: its files cannot be made (%s); images are flushed", said)
+            cure = "make room on the disk, and" if error.errno == errno.ENOSPC else "see to that, and"
+            self._no_journal = f"its files could not be made ({said}); {cure} restart the node"
             return
+        self._no_journal = ""
         self._keeper = Keeper(journal)
         self._keeper.start()
         self.spool.journal = journal

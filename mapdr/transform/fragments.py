@@ -10,6 +10,7 @@ from itertools import accumulate
 from mapdr.dicom import tags
 from mapdr.dicom.tags import ITEM, PIXEL_DATA, SEQUENCE_END
 from mapdr.dicom.write import Data, Element, element
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part
 
@@ -23,6 +24,10 @@ _HEAD = struct.pack("<HH2sHI", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF, b"OB", 0, 
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL ")
 """How JPEG and JPEG-LS, JPEG 2000, JPEG XL codestreams, JP2 files and containers of JPEG XL begin."""
 
+_MANY, _EACH = 1 << 16, 48
+"""Fragments of which the budget is told together, and the bytes that each takes while its frame is read: its
+span twice, the array's room to grow, and how it begins."""
+
 Span = tuple[int, int]
 
 
@@ -31,6 +36,12 @@ class Spans:
 
     def __init__(self) -> None:
         self._ends = array("q")
+
+    def part(self, first: int, last: int) -> Spans:
+        """Those from number `first` on, before number `last`."""
+        found = Spans()
+        found._ends = self._ends[2 * first : 2 * last]
+        return found
 
     def add(self, start: int, stop: int) -> None:
         """The next one."""
@@ -45,7 +56,8 @@ class Spans:
         return self._ends[2 * index], self._ends[2 * index + 1]
 
     def __iter__(self) -> Iterator[Span]:
-        return zip(self._ends[::2], self._ends[1::2], strict=True)
+        ends = iter(self._ends)
+        return zip(ends, ends, strict=True)
 
 
 class FrameSpans:
@@ -58,13 +70,13 @@ class FrameSpans:
     def __len__(self) -> int:
         return len(self._firsts)
 
-    def __getitem__(self, index: int) -> list[Span]:
+    def __getitem__(self, index: int) -> Spans:
         if not 0 <= index < len(self):
             raise IndexError("there is no such frame")
         last = self._firsts[index + 1] if index + 1 < len(self) else len(self._spans)
-        return [self._spans[each] for each in range(self._firsts[index], last)]
+        return self._spans.part(self._firsts[index], last)
 
-    def __iter__(self) -> Iterator[list[Span]]:
+    def __iter__(self) -> Iterator[Spans]:
         return (self[index] for index in range(len(self)))
 
 
@@ -111,7 +123,10 @@ def _joined(table: bytes, fragments: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], Spans]:
-    """The Basic Offset Table and the spans of the fragments. Raises Permanent(reason="fragments")."""
+    """The Basic Offset Table and the spans of the fragments, of which the budget is told once they are many.
+
+    Raises Permanent(reason="fragments"), Short.
+    """
     spans = Spans()
     table: bytes | None = None
     at = pixel.value
@@ -128,6 +143,8 @@ def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], Spans]:
             table = bytes(data[value:at])
         else:
             spans.add(value, at)
+            if len(spans) % _MANY == 0:
+                budget.need(_MANY * _EACH)
     if table is None:
         raise _broken("there is no offset table")
     return struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4]), spans
@@ -142,7 +159,7 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
     basic, spans = fragments(data, pixel)
     if len(spans) == frames:
         return FrameSpans(spans, range(frames))
-    starting = [_start(data[start : min(start + 12, stop)]) for start, stop in spans]
+    starting = bytes(_start(data[start : min(start + 12, stop)]) for start, stop in spans)
     if frames == 1 and spans:
         firsts = array("q", [0])
     else:
@@ -160,7 +177,7 @@ def _offsets(basic: tuple[int, ...], frames: int, extended: bytes) -> tuple[int,
     return basic if len(basic) == frames else ()
 
 
-def _firsts(spans: Spans, starting: list[bytes], offsets: tuple[int, ...]) -> array[int]:
+def _firsts(spans: Spans, starting: bytes, offsets: tuple[int, ...]) -> array[int]:
     """The numbers of the fragments that begin a frame. Raises Permanent where the first one begins none."""
     if offsets and spans:
         base = spans[0][0]
@@ -173,7 +190,7 @@ def _firsts(spans: Spans, starting: list[bytes], offsets: tuple[int, ...]) -> ar
     return firsts
 
 
-def _refuse_more(starting: list[bytes], firsts: array[int]) -> None:
+def _refuse_more(starting: bytes, firsts: array[int]) -> None:
     """Raises Permanent where more than one codestream begins in a frame: a decoder would give the pixels of
     the first, and the others would be lost without a word.
 
@@ -191,12 +208,12 @@ def _refuse_more(starting: list[bytes], firsts: array[int]) -> None:
 
 def begins_frame(head: bytes) -> bool:
     """Whether a fragment that begins so begins a frame, as far as codestreams can be told from others."""
-    return bool(_start(head))
+    return _start(head) > 0
 
 
-def _start(head: bytes) -> bytes:
-    """How a fragment begins that begins a frame; empty for another."""
-    return next((start for start in _STARTS if head.startswith(start)), b"")
+def _start(head: bytes) -> int:
+    """As which of _STARTS, counted from 1, a fragment begins that begins a frame; 0 for another."""
+    return next((number for number, start in enumerate(_STARTS, 1) if head.startswith(start)), 0)
 
 
 def _broken(what: str) -> Permanent:

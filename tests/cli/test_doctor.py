@@ -12,6 +12,7 @@ import pytest
 
 from mapdr import _fast
 from mapdr.kernel.registry import Registry
+from mapdr.operate.access import Access
 from mapdr.operate.configuration import examine as examine_file
 from mapdr.operate.doctor import examine
 from mapdr.transform.codecs.table import installed
@@ -54,8 +55,8 @@ def test_a_disk_that_cannot_be_asked_is_said_and_the_rest_is_examined(
     ("free", "level", "said"),
     [
         (10**12, "ok", "1.0 TB free"),
-        (1_900_000, "note", "the disk is nearly full: 1.9 MB free"),
-        (1_200_000, "bad", "the disk is filling: all images but stat ones are REFUSED: 1.2 MB free"),
+        (120_000_000, "note", "the disk is nearly full: 120 MB free"),
+        (70_000_000, "bad", "the disk is filling: all images but stat ones are REFUSED: 70.0 MB free"),
         (900_000, "bad", "the disk is full: images are REFUSED: 900 kB free"),
     ],
 )
@@ -95,3 +96,21 @@ def test_the_report_is_whole_at_eighty_columns(used: NodeFolder) -> None:
     for found in examine(used.config):
         if found.part in ("hot paths", "codecs", "database"):
             assert f"{found.name} {found.level} {found.text}" in shown
+
+
+def test_doctor_says_what_a_running_node_says_of_its_store(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health = {"refusing": "the disk is broken", "without_journal": "it was removed; restart the node"}
+    used.beat(store=health)
+
+    def said() -> dict[str, tuple[str, str]]:
+        return {each.name: (each.level, each.text) for each in examine(used.config) if each.part == "node"}
+
+    monkeypatch.setattr(Access, "alive", False)
+    assert not said()
+    monkeypatch.setattr(Access, "alive", True)
+    assert said()["intake"] == ("bad", "images are REFUSED: the disk is broken")
+    level, text = said()["journal"]
+    assert level == "note"
+    assert text.endswith("it was removed; restart the node")

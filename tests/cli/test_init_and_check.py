@@ -268,10 +268,13 @@ def test_a_silence_that_nobody_tells_of_is_a_warning(node: NodeFolder) -> None:
     assert _warnings(node, "port = 11112", 'port = 11112\nsilent_after = "4 h"') == []
 
 
-def test_more_room_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
-    (line,) = _warnings(node, 'min_free = "1 MB"', 'min_free = "9000 TB"')
+def test_a_reserve_that_is_used_up_at_once_or_more_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
+    (line,) = _warnings(node, 'min_free = "64 MB"', 'min_free = "63 MB"')
+    assert line.startswith("4 node.min_free: is less than images bring within half a second")
+    assert _warnings(node, 'min_free = "63 MB"', 'min_free = "64 MB"') == []
+    (line,) = _warnings(node, 'min_free = "64 MB"', 'min_free = "9000 TB"')
     assert line.startswith("4 node.min_free: is more than the disk of the data folder has (")
-    (line,) = _warnings(node, 'min_free = "9000 TB"', 'min_free = "1 MB"\nlow_free = "9000 TB"')
+    (line,) = _warnings(node, 'min_free = "9000 TB"', 'min_free = "64 MB"\nlow_free = "9000 TB"')
     assert line.startswith("5 node.low_free: the disk of the data folder has ")
 
 

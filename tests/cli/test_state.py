@@ -152,7 +152,7 @@ def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
     )
     attention = compose(plan, facts, Rates()).attention
     assert [item.level for item in attention] == ["bad", "bad", "bad", "bad", "bad", "warn"]
-    assert attention[0].text == "images are REFUSED: 10 B free, 1.0 MB kept in reserve"
+    assert attention[0].text == "images are REFUSED: 10 B free, 64.0 MB kept in reserve"
     assert attention[1].text.startswith("archive is down: connection refused")
     assert attention[2].text == "2 images parked for telepacs: refused (2)"
     assert [item.text for item in attention if item.kind == "webhook"] == [
@@ -258,12 +258,21 @@ def test_what_the_store_says_of_itself_needs_attention(plan: Plan) -> None:
     assert not compose(plan, _facts(counters={"state": "running", "store": {}}), Rates()).attention
 
 
+def test_a_journal_that_is_not_in_use_needs_attention_of_a_node_that_runs(plan: Plan) -> None:
+    sign = {"state": "running", "store": {"without_journal": "it was removed; a restart makes another one"}}
+    (told,) = compose(plan, _facts(counters=sign), Rates()).attention
+    assert (told.kind, told.level) == ("journal", "warn")
+    assert "the journal is not in use" in told.text
+    assert told.text.endswith("it was removed; a restart makes another one")
+    assert not compose(plan, _facts(counters={**sign, "state": "stopped"}), Rates()).attention
+
+
 def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) -> None:
-    told = compose(plan, _facts(writable=False, disk_free=1_500_000), Rates()).attention
+    told = compose(plan, _facts(writable=False, disk_free=96_000_000), Rates()).attention
     assert "images are REFUSED: " in told[0].text
     assert "cannot be written to" in told[0].text
     assert told[1] == Attention(
-        "disk", "warn", "the disk is nearly full: 1.5 MB free, 1.0 MB kept in reserve"
+        "disk", "warn", "the disk is nearly full: 96.0 MB free, 64.0 MB kept in reserve"
     )
 
 
@@ -387,14 +396,14 @@ def test_a_line_names_what_is_broken() -> None:
     ],
 )
 def test_each_step_of_a_filling_disk_is_shown(plan: Plan, step: str, level: str, said: str) -> None:
-    facts = _facts(disk_free=1_500_000, counters={"state": "running", "store": {"disk": step}})
+    facts = _facts(disk_free=96_000_000, counters={"state": "running", "store": {"disk": step}})
     state = compose(plan, facts, Rates())
     assert state.node.disk_step == step
     shown = [(item.level, item.text) for item in state.attention if item.kind == "disk"]
-    assert shown == ([(level, f"{said}1.5 MB free, 1.0 MB kept in reserve")] if level else [])
-    told = {"at": NOW, "kind": "disk.step", "step": step, "free": 1_500_000, "share": 0.0125}
+    assert shown == ([(level, f"{said}96.0 MB free, 64.0 MB kept in reserve")] if level else [])
+    told = {"at": NOW, "kind": "disk.step", "step": step, "free": 96_000_000, "share": 0.0125}
     line = event_line(told)
-    assert line.text.endswith(": 1.5 MB free, 1.2% of it")
+    assert line.text.endswith(": 96.0 MB free, 1.2% of it")
     assert line.level == (level or "good")
 
 

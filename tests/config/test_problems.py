@@ -178,6 +178,15 @@ mapdr.toml:9 node.workers: is too small; the limit is 1
 mapdr.toml:10 node.repeats: is not one of the choices; write 'forward' or 'absorb'
 """,
     ),
+    "a reserve that is none": (
+        """\
+[node]
+min_free = "999 kB"
+""",
+        """\
+mapdr.toml:2 node.min_free: is too little to write the index in on a full disk; write at least "1 MB", better "1 GB"
+""",
+    ),
     "less low than reserve": (
         """\
 [node]

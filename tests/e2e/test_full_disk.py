@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from mapdr.config.model import LEAST_FREE
 from mapdr.testing import generator
 from mapdr.testing.wait import until
 from peers.node import Node, destination
@@ -33,9 +34,12 @@ def pushed(node: Node, seed: int) -> dict[str, int | None]:
 
 
 def thresholds(folder: Path, least: float, span: float) -> dict[str, str]:
-    """A reserve and where the steps begin, as multiples of what is free now."""
+    """A reserve, no less than a node keeps, and where the steps begin, as multiples of what is free now."""
     free = shutil.disk_usage(folder).free
-    return {"min_free": f"{int(least * free)} B", "low_free": f"{int((least + span) * free)} B"}
+    return {
+        "min_free": f"{max(int(least * free), LEAST_FREE)} B",
+        "low_free": f"{int((least + span) * free)} B",
+    }
 
 
 def test_a_filling_disk_refuses_by_priority_on_every_way_in(
@@ -52,7 +56,7 @@ def test_a_filling_disk_refuses_by_priority_on_every_way_in(
         thresholds(tmp_path, least, span) for least, span in ((0.5, 4.0), (0.5, 4 / 3), (0.0, 0.1))
     )
     node = make_node(
-        node={"min_free": "0 B"},
+        node={"min_free": "64 MB"},
         egress={"pacs": destination(free_port)},
         rules=rules,
         receivers={"drop": {"type": "folder", "path": str(drop), "quiet": "100 ms"}},
@@ -64,7 +68,7 @@ def test_a_filling_disk_refuses_by_priority_on_every_way_in(
 
     def reload(keys: dict[str, str], step: str) -> None:
         changed = "\n".join(f'{key} = "{value}"' for key, value in keys.items())
-        node.config.write_text(text.replace('min_free = "0 B"', changed))
+        node.config.write_text(text.replace('min_free = "64 MB"', changed))
         node.command("reload")
         node.when(lambda now: now["node"]["disk_step"] == step)
 
@@ -99,14 +103,14 @@ def test_what_was_delivered_goes_early_and_what_is_owed_stays(
             {"name": "not there", "when": {"Modality": ["MR", "US"]}, "send_to": ["away"]},
         ]
         egress = {"pacs": destination(sink.port), "away": destination(free_port)}
-        node = make_node(node={"min_free": "0 B"}, egress=egress, rules=rules).start()
+        node = make_node(node={"min_free": "64 MB"}, egress=egress, rules=rules).start()
         assert set(send_all(node.port, sent.values()).values()) == {0}
         until(lambda: sink.count() == 2, 20, "the delivered images")
         node.when(lambda now: now["pending"] == 2)
         assert len(list(node.data.rglob("*.dcm"))) == 3
         # A tenth of what is free may come or go meanwhile.
         keys = "\n".join(f'{key} = "{value}"' for key, value in thresholds(tmp_path, 0.5, 0.8).items())
-        node.config.write_text(node.config.read_text().replace('min_free = "0 B"', keys))
+        node.config.write_text(node.config.read_text().replace('min_free = "64 MB"', keys))
         node.command("reload")
         until(lambda: len(list(node.data.rglob("*.dcm"))) == 2, 30, "the purge of what is owed to nobody")
         status = node.when(lambda now: now["node"]["disk_step"] == "purging")

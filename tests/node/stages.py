@@ -23,7 +23,7 @@ HEAD = """\
 name = "north"
 data = "data"
 durability = "process-crash"
-min_free = "0 B"
+min_free = "64 MB"
 workers = 1
 """
 

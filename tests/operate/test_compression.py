@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mapdr.operate.compression import Compression, compression_of, compression_sent
+from mapdr.operate.compression import Compression, compression_of, compressions_sent
 
 JPEG2000 = "1.2.840.10008.1.2.4.91"
 FACTS = {
@@ -46,13 +47,19 @@ class Store:
         self._kept = kept
         self.recipes = self
 
-    def memory(self, instance: str, recipe: str, syntax: str) -> Any:
-        return SimpleNamespace(recall=lambda: self._kept.get("asked" if syntax else "first"))
+    def kept(self, instances: Sequence[str]) -> Any:
+        syntaxes = {"first": "", "asked": JPEG2000}
+        return {(id_, "r", syntaxes[name]): self._kept[name] for id_ in instances for name in self._kept}
 
 
 def row(treatment: str = "transcoded", reason: str = "", **last: Any) -> Any:
     made = SimpleNamespace(treatment=treatment, transfer_syntax_uid=JPEG2000, **last)
     return SimpleNamespace(instance="0" * 32, recipe="r", reason=reason, last=made)
+
+
+def compression_sent(store: Store, delivery: Any) -> Compression | None:
+    (found,) = compressions_sent(store, [delivery])  # type: ignore[arg-type]
+    return found
 
 
 def test_it_is_that_of_what_was_sent() -> None:
@@ -64,14 +71,14 @@ def test_it_is_that_of_what_was_sent() -> None:
     assert compression_sent(first, row("relayed")) is None
     assert compression_sent(first, row(reason="compression-refused")) is None
     none_sent = SimpleNamespace(last=None)
-    assert compression_sent(first, none_sent) is None  # type: ignore[arg-type]
+    assert compression_sent(first, none_sent) is None
 
 
 @pytest.mark.parametrize("treatment", ["relayed", "edited", "transcoded"])
 def test_of_an_image_that_was_left_as_it_came_it_is_why(treatment: str) -> None:
     """Also of one that went in another syntax for its receiver's sake: the rule has not compressed it."""
     left = {"compress": {"course": "original", "reason": "not-smaller"}}
-    found = compression_sent(Store(first=left), row(treatment))  # type: ignore[arg-type]
+    found = compression_sent(Store(first=left), row(treatment))
     assert found == Compression("original", "not-smaller")
     assert found.told == "not compressed (not-smaller)"
 

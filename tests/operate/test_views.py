@@ -171,7 +171,7 @@ def test_the_surroundings_of_a_node_are_told_by_its_state(opened: Access) -> Non
         "certificates": "good",
     }
     texts = {one.name: one.text for one in told.conditions}
-    assert re.fullmatch(r"[\d.,]+ [kMGT]B free; below 1\.0 MB images are refused", texts["disk"])
+    assert re.fullmatch(r"[\d.,]+ [kMGT]B free; below 64\.0 MB images are refused", texts["disk"])
     assert re.fullmatch(r"[\d.,]+ [kM]B, can be read", texts["index"])
     ends = [KnownCertificate(f"egress.{n}", f"ends in {n} days", float(n)) for n in range(40, 45)]
     secured = surroundings(replace(node_state(opened), certificates=ends)).conditions[2]

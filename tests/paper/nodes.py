@@ -22,7 +22,7 @@ CONFIG = """\
 [node]
 name = "clinic-north"
 data = "data"
-min_free = "1 MB"
+min_free = "64 MB"
 
 [receive.modalities]
 type = "dicom"

@@ -104,7 +104,7 @@ def test_with_a_journal_a_power_failure_loses_nothing_either(tmp_path: Path, poi
 def lose_what_was_not_flushed(folder: Path) -> None:
     """Cut or remove each file of which only the journal promises that it is safe."""
     spool = SpoolFolder(folder, "node")
-    known = segment.read_checkpoint(journal_folder(spool))
+    known = segment.read_checkpoint(journal_folder(spool)).sequence
     for path in segment.segments(journal_folder(spool)):
         with segment.reading(path) as (read, length):
             for each in record.records(read, length):

@@ -294,7 +294,7 @@ def test_another_study_and_its_messages_keep_every_value(store: Store) -> None:
     assert store.studies.tags(numbers[STUDY]) == {}
     (delivery,) = store.listing.select(Selection(study_instance_uid="1.2.88"))
     assert delivery.comment == "refused"
-    assert store.listing.attempts(delivery.id)[0].comment == "refused"
+    assert store.listing.attempts([delivery.id])[delivery.id][0].comment == "refused"
     told = {message.key: message for message in store.outbox.list()}
     for entry in entries:
         message = told[entry.key]

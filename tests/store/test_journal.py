@@ -239,7 +239,7 @@ def test_success_waits_for_the_keeper_when_all_segments_are_full(world: World) -
     assert len(world.journal._full) + len(world.journal._free) + 1 <= 3
     world.close()
     assert held(world.path) == world.answered
-    assert segment.read_checkpoint(world.journal.folder) == 60
+    assert segment.read_checkpoint(world.journal.folder).sequence == 60
     assert replay(world.spool) == 0
 
 
@@ -265,7 +265,7 @@ def test_files_are_flushed_behind_once_half_of_the_segments_are_full(tmp_path: P
             world.push(f"1.2.{pushed}", pixels=8000)
             pushed += 1
         assert over.wait(20)
-        assert segment.read_checkpoint(world.journal.folder) == 0
+        assert segment.read_checkpoint(world.journal.folder).sequence == 0
     finally:
         world.close()
 
@@ -341,7 +341,7 @@ def test_after_a_flush_of_a_large_file_that_failed_the_journal_is_not_believed_e
     with pytest.raises(Refused, match="a flush to the disk failed"):
         world.push("1.2.5")
     world.keeper.keep()
-    assert segment.read_checkpoint(world.journal.folder) == 0, "its segment is not used again"
+    assert segment.read_checkpoint(world.journal.folder).sequence == 0, "its segment is not used again"
     assert held(world.path) == world.answered
 
 
@@ -457,15 +457,15 @@ def test_a_checkpoint_that_is_torn_leaves_the_one_before(tmp_path: Path) -> None
         checkpoint.write(sequence)
     checkpoint.close()
     path = tmp_path / "checkpoint"
-    assert segment.read_checkpoint(tmp_path) == 8
+    assert segment.read_checkpoint(tmp_path).sequence == 8
     whole = bytearray(path.read_bytes())
     whole[record.BLOCK] ^= 1
     path.write_bytes(whole)
-    assert segment.read_checkpoint(tmp_path) == 5
+    assert segment.read_checkpoint(tmp_path).sequence == 5
     again = segment.Checkpoint(tmp_path)
     again.write(9)
     again.close()
-    assert segment.read_checkpoint(tmp_path) == 9
+    assert segment.read_checkpoint(tmp_path).sequence == 9
 
 
 def test_ids_of_what_was_replayed_come_before_new_ones(world: World) -> None:

@@ -53,6 +53,33 @@ def without(world: World, *numbers: int) -> dict[str, bytes]:
     return {id_: data for id_, data in world.answered.items() if id_ not in gone}
 
 
+class Bad:
+    """A file whose bytes from `start` to `stop` cannot be read."""
+
+    def __init__(self, file: Any, start: int, stop: int) -> None:
+        self._file, self._start, self._stop = file, start, stop
+        self.seek, self.fileno = file.seek, file.fileno
+
+    def read(self, count: int) -> bytes:
+        at = self._file.tell()
+        if at < self._stop and at + count > self._start:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        data: bytes = self._file.read(count)
+        return data
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, name: str, start: int, stop: int) -> None:
+    """Have the files of this name (with *) be as on a medium that does not give these bytes."""
+    real = Path.open
+
+    @contextmanager
+    def opened(path: Path, *args: Any, **options: Any) -> Iterator[Any]:
+        with real(path, *args, **options) as file:
+            yield Bad(file, start, stop) if path.match(name) else file
+
+    monkeypatch.setattr(Path, "open", opened)
+
+
 def test_a_damaged_head_costs_its_own_image_alone_and_is_told(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -67,28 +94,7 @@ def test_what_the_medium_does_not_give_costs_its_own_image_alone(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The start goes on, and the segment is not used again."""
-    real = Path.open
-
-    class Bad:
-        """A file of which one block cannot be read."""
-
-        def __init__(self, file: Any) -> None:
-            self._file = file
-            self.seek, self.fileno = file.seek, file.fileno
-
-        def read(self, count: int) -> bytes:
-            at = self._file.tell()
-            if at < 4 * BLOCK and at + count > 3 * BLOCK:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            data: bytes = self._file.read(count)
-            return data
-
-    @contextmanager
-    def opened(path: Path, *args: Any, **options: Any) -> Iterator[Any]:
-        with real(path, *args, **options) as file:
-            yield Bad(file) if path.suffix == segment.ENDING else file
-
-    monkeypatch.setattr(Path, "open", opened)
+    unreadable(monkeypatch, "*" + segment.ENDING, 3 * BLOCK, 4 * BLOCK)
     assert replay(world.spool) == IMAGES - 1
     monkeypatch.undo()
     assert held(world.path) == without(world, 2)
@@ -152,7 +158,7 @@ def test_only_what_came_behind_the_checkpoint_is_missed(
     change(first(made), 4 * BLOCK + 10, b"\xff")  # the fourth of them
     assert replay(made.spool) == 2
     assert "1 of the images that came last are not whole" in caplog.text
-    assert segment.read_checkpoint(made.journal.folder) == 5
+    assert segment.read_checkpoint(made.journal.folder).sequence == 5
 
 
 def test_a_segment_without_a_record_tells_what_came_before_it(
@@ -166,7 +172,7 @@ def test_a_segment_without_a_record_tells_what_came_before_it(
     made.close()
     assert replay(world.spool) == 0
     assert f"{IMAGES} of the images that came last are not whole" in caplog.text
-    assert segment.read_checkpoint(world.journal.folder) == IMAGES
+    assert segment.read_checkpoint(world.journal.folder).sequence == IMAGES
     caplog.clear()
     assert replay(world.spool) == 0
     assert not caplog.text
@@ -243,7 +249,7 @@ def test_a_checkpoint_that_was_cut_goes_on_from_the_block_that_is_whole(tmp_path
     os.truncate(tmp_path / "checkpoint", BLOCK + 10)
     for sequence in (5, 6):
         again = segment.Checkpoint(tmp_path)
-        assert again.sequence == segment.read_checkpoint(tmp_path) == sequence
+        assert again.sequence == segment.read_checkpoint(tmp_path).sequence == sequence
         again.write(6)
         again.close()
         assert (tmp_path / "checkpoint").stat().st_size == 2 * BLOCK
@@ -286,6 +292,7 @@ def test_without_its_folder_files_are_flushed_before_success(
     monkeypatch.setattr(journal, "LOOK_SECONDS", 0)
     world = World(tmp_path)
     before = world.push("1.2.1")
+    assert not world.journal.gone
     goes(world.journal.folder)
     flushed: list[Path] = []
     monkeypatch.setattr(journal, "sync_file", flushed.append)
@@ -295,6 +302,7 @@ def test_without_its_folder_files_are_flushed_before_success(
         assert flushed == [path, path.parent]
         flushed.clear()
     assert caplog.text.count("the journal was removed, or moved away") == 1
+    assert "a restart makes another" in world.journal.gone
     _, waiting = world.journal.files()
     assert world.spool.path(before) in waiting
     world.journal.wait_for_more(60, 60)  # not for these: nothing else would find them
@@ -389,23 +397,7 @@ def test_a_damaged_segment_is_not_taken_for_an_earlier_copy(
 def test_a_checkpoint_that_cannot_be_read_is_as_one_that_is_gone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Path.open
-
-    class Bad:
-        """A file of which nothing can be read."""
-
-        def __init__(self, file: Any) -> None:
-            self.seek, self.fileno = file.seek, file.fileno
-
-        def read(self, count: int) -> bytes:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    @contextmanager
-    def opened(path: Path, *args: Any, **options: Any) -> Iterator[Any]:
-        with real(path, *args, **options) as file:
-            yield Bad(file) if path.name == "checkpoint" else file
-
-    monkeypatch.setattr(Path, "open", opened)
+    unreadable(monkeypatch, "checkpoint", 0, 2 * BLOCK)
     assert replay(world.spool) == IMAGES
     monkeypatch.undo()
     assert held(world.path) == world.answered

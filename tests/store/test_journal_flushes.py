@@ -262,15 +262,15 @@ def test_a_checkpoint_that_is_opened_again_goes_on(tmp_path: Path, monkeypatch: 
     flushed: list[int] = []
     monkeypatch.setattr(segment, "flush_data", flushed.append)
     again = segment.Checkpoint(tmp_path)
-    assert (again.sequence, segment.read_checkpoint(tmp_path), flushed) == (5, 5, [])
+    assert (again.sequence, segment.read_checkpoint(tmp_path).sequence, flushed) == (5, 5, [])
     again.write(9)
     assert len(flushed) == 1
     again.close()
     whole = bytearray((tmp_path / "checkpoint").read_bytes())
     whole[record.BLOCK] ^= 1  # the third was written over the first
     (tmp_path / "checkpoint").write_bytes(whole)
-    assert segment.read_checkpoint(tmp_path) == 5
-    assert segment.read_checkpoint(tmp_path / "nowhere") == 0
+    assert segment.read_checkpoint(tmp_path).sequence == 5
+    assert segment.read_checkpoint(tmp_path / "nowhere").sequence == 0
 
 
 @POSIX

@@ -109,7 +109,7 @@ def test_a_store_that_ends_leaves_nothing_to_replay(opener: Opener) -> None:
     for number in range(20):
         push(store, f"1.2.{number}")
     store.close()
-    assert segment.read_checkpoint(journal_folder(SpoolFolder(store.data, "node"))) == 20
+    assert segment.read_checkpoint(journal_folder(SpoolFolder(store.data, "node"))).sequence == 20
     opener()
     for path in store.data.rglob("*.dcm"):
         assert path.stat().st_size
@@ -128,7 +128,7 @@ def test_a_journal_that_is_turned_off_is_replayed_all_the_same(opener: Opener, t
 def test_a_fault_of_the_journal_is_told(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opener()
     push(store, "1.2.3")
-    assert store.health()["refusing"] == store.look_at_the_index() == ""
+    assert store.health()["refusing"] == store.look_at_the_index() == store.health()["without_journal"] == ""
 
     def fail(file: int) -> None:
         raise OSError(errno.EIO, "broken")
@@ -187,6 +187,7 @@ def test_where_no_journal_can_be_made_files_are_flushed(
     assert store.spool.journal is None
     assert store.spool.path(id_).exists()
     assert "there is no journal" in caplog.text
+    assert "(No space left on device); make room on the disk" in store.health()["without_journal"]
     assert not list(journal_folder(SpoolFolder(store.data, "node")).glob("*.segment")), (
         "the room is the index's"
     )

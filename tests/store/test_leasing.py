@@ -183,7 +183,7 @@ def test_what_was_not_tried_comes_back_as_it_was(store: Store) -> None:
         rows(store, "not_before, syntax, attempts, tries, reason, comment, settled_at, priority")[:2]
         == (before[:2])
     )
-    assert store.listing.attempts(one.id) == []
+    assert store.listing.attempts([one.id])[one.id] == []
     assert leased(store) == [1]
     assert two.id
 

@@ -74,7 +74,7 @@ def test_attempts_that_do_not_count_are_kept_all_the_same(store: Store) -> None:
             )
         ]
     )  # fmt: skip
-    attempts = store.listing.attempts(row.id)
+    attempts = store.listing.attempts([row.id])[row.id]
     assert [attempt.number for attempt in attempts] == [1, 2, 3, 4]
     last = attempts[-1]
     assert (last.status, last.comment, last.bytes, last.treatment) == (0xB000, "coerced", 77, "edited")
@@ -95,7 +95,7 @@ def test_a_lost_lease_is_due_again_and_the_late_answer_counts(store: Store) -> N
     store.ledger.settle([Settlement(row.id, "parked", reason="late")])
     (listed,) = store.listing.select(Selection())
     assert listed.state == "delivered", "nothing takes a delivery back"
-    attempts = store.listing.attempts(row.id)
+    attempts = store.listing.attempts([row.id])[row.id]
     assert [each.reason for each in attempts] == ["interrupted", "", "", "late"]
     interrupted = attempts[0]
     assert (interrupted.number, interrupted.milliseconds, interrupted.bytes) == (1, 0, 0)
@@ -168,7 +168,7 @@ def test_a_batch_of_settlements_is_all_or_nothing(store: Store) -> None:
     with pytest.raises(LocalProtocolError):
         store.ledger.settle([Settlement(one.id, "delivered"), Settlement(999, "delivered")])
     assert {row.state for row in store.listing.select(Selection())} == {"leased"}
-    assert store.listing.attempts(one.id) == []
+    assert store.listing.attempts([one.id])[one.id] == []
     assert store.counts.today()["delivered"] == {}
     assert two.id
 
@@ -413,7 +413,7 @@ def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
     )
     leased = store.ledger.lease("pacs", 9, 60, "n")
     assert [(row.id, row.syntax, row.attempts) for row in leased] == [(row.id, EXPLICIT, 0) for row in rows]
-    (attempt,) = store.listing.attempts(rows[comments.index("odd")].id)
+    (attempt,) = store.listing.attempts([rows[comments.index("odd")].id])[rows[comments.index("odd")].id]
     assert (attempt.verdict, attempt.reason) == ("retry", "unwritten")
 
     tried: list[str] = []

@@ -82,12 +82,12 @@ def test_every_attempt_is_told_oldest_first_and_a_row_has_the_last(
         Settlement(first, "delivered", verdict="delivered", status=0, started_at=20.0, credential="proved"),
     ]
     store.ledger.settle(ends)
-    told = store.listing.attempts(first)
+    told = store.listing.attempts([first])[first]
     assert told == [
         Attempt(1, 10.0, 3, "retry", 0xA700, "DIMSE", "full", "receiver-busy", 7, J2K, "2.25.9", "lossy", ""),
         Attempt(2, 20.0, 0, "delivered", 0, "DIMSE", "", "", 0, "", "1.2.1", "", "proved"),
     ]
-    assert store.listing.attempts(second) == []
+    assert store.listing.attempts([second])[second] == []
     assert {row.id: row.last for row in store.listing.select(Selection())} == {first: told[1], second: None}
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import product
+
 import pytest
 
 from mapdr.kernel.errors import Permanent
 from mapdr.store import Store
+from mapdr.store.index import recipes
+from mapdr.store.index.database import portions
 from mapdr.store.index.recipes import Recipes
 from store.conftest import Opener
 from store.entered import facts, image, to
@@ -97,6 +102,29 @@ def test_what_was_kept_of_the_same_image_is_told_the_own_first_then_the_first(st
     assert [recalled(id_) for id_ in (first, second, third, other)] == [{"of": 2}] * 3 + [None]
     store.recipes.memory(first, "r1", "").keep({"of": 1})
     assert [recalled(id_) for id_ in (first, second, third)] == [{"of": 1}, {"of": 2}, {"of": 1}]
+
+
+@pytest.mark.parametrize("together", [1, 2, 500])
+def test_of_many_the_same_is_told_as_of_each(
+    store: Store, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(recipes, "portions", partial(portions, size=together))
+    made = ids(store, (1, 1), (1, 1), (1, 1), (2, 1), (1, 2), (3, 2))
+    under = list(product(("r1", "r2"), ("", J2K)))
+    for number in range(4):  # each of the four has what three images in another order have kept
+        for index in ((0, 2, 3), (2, 1, 5), (1, 4), ())[number]:
+            store.recipes.memory(made[index], *under[number]).keep({"of": index})
+    each = {(id_, *key): store.recipes.memory(id_, *key).recall() for id_ in made for key in under}
+    assert store.recipes.kept([*made, made[0]]) == {key: found for key, found in each.items() if found}
+    assert store.recipes.kept([]) == {}
+
+
+def test_many_are_asked_for_with_one_query(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ids(store, *((number, 1) for number in range(1, 20)))
+    reads, real = [], store.database.read
+    monkeypatch.setattr(store.database, "read", lambda: reads.append(1) or real())
+    assert store.recipes.kept(made) == {}
+    assert len(reads) == 1
 
 
 def test_several_are_kept_in_one_transaction(store: Store) -> None:

@@ -72,7 +72,7 @@ def row(store: Store) -> Row:
 def test_two_answers_for_one_row_in_a_batch_count_once_and_are_both_kept(row: Row) -> None:
     end = Settlement(row.id, "delivered", status=0, started_at=5.0, bytes=10)
     row.settle(end, end._replace(started_at=6.0), end._replace(state="parked", reason="refused"))
-    assert [(each.number, each.started_at) for each in row.store.listing.attempts(row.id)] == [
+    assert [(each.number, each.started_at) for each in row.store.listing.attempts([row.id])[row.id]] == [
         (1, 5.0),
         (2, 6.0),
         (3, 5.0),
@@ -164,8 +164,11 @@ def test_an_attempt_names_the_uid_that_was_sent_only_where_it_is_another(row: Ro
         Settlement(row.id, "pending", sop_instance_uid="2.25.7", credential="tls:CN=PACS", treatment="lossy")
     )
     assert row.facts("SELECT sop_instance_uid FROM attempt ORDER BY number") == [(None,), ("2.25.7",)]
-    assert [each.sop_instance_uid for each in row.store.listing.attempts(row.id)] == ["1.2.3.1", "2.25.7"]
-    assert [each.credential for each in row.store.listing.attempts(row.id)] == ["", "tls:CN=PACS"]
+    assert [each.sop_instance_uid for each in row.store.listing.attempts([row.id])[row.id]] == [
+        "1.2.3.1",
+        "2.25.7",
+    ]
+    assert [each.credential for each in row.store.listing.attempts([row.id])[row.id]] == ["", "tls:CN=PACS"]
     assert row.facts("SELECT treatment FROM attempt ORDER BY number") == [(None,), ("lossy",)]
 
 

@@ -76,8 +76,16 @@ def test_a_segment_says_of_colours_what_libjpeg_reads_there(marker: int, body: b
 
 
 def test_without_a_frame_the_stream_is_left_to_the_codec() -> None:
-    for stream in (SOI, SOI + EOI, SOI + b"between" + frame(b"\0\1\2"), SOI + segment(0xFE, b"text")):
+    for stream in (SOI, SOI + EOI, SOI + segment(0xFE, b"text"), SOI + EOI + frame(b"\0\1\2")):
         assert _names_no_colours(stream) is False
+
+
+@pytest.mark.parametrize(
+    "between", [b"\xff", b"\xff\xff\xff", b"between", b"\xff\0", b"\xff\x01", b"\xff\xd3"]
+)
+def test_what_stands_between_segments_is_passed_over_as_libjpeg_does(between: bytes) -> None:
+    assert _names_no_colours(SOI + between + frame(b"\0\1\2") + EOI)
+    assert not _names_no_colours(SOI + between + segment(0xEE, ADOBE) + between + frame(b"\0\1\2") + EOI)
 
 
 def test_a_jpeg_ends_behind_its_last_scan() -> None:

@@ -4,6 +4,7 @@ process serves which frame, and what is kept."""
 from __future__ import annotations
 
 import atexit
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -274,6 +275,22 @@ def test_as_many_decoded_frames_are_kept_as_fit(keep: int, decoded: list[int]) -
         assert frames.cells(index) == VALUES[index]
     assert pool.decoded == [VALUES[index] for index in decoded]
     assert frames.stream(2) == VALUES[2]
+
+
+def test_a_frame_in_many_fragments_takes_little_more_memory_than_its_bytes() -> None:
+    count = 50_000
+    image = described(ramp(1, 1, 2))
+    body = b"\xfe\xff\x00\xe0\x02\0\0\0ab" * count
+    data = DATA[:12] + b"\xfe\xff\x00\xe0\0\0\0\0" + body + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    tracemalloc.start()
+    try:
+        frames = ForeignFrames(image, data, PIXEL._replace(end=len(data)), JOB, cast(Decoders, Cells()))
+        stream = frames.stream(0)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert stream == b"ab" * count
+    assert most < 48 * count
 
 
 def test_decoded_cells_are_interleaved_whatever_the_header_says() -> None:

@@ -17,7 +17,7 @@ from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.node.surroundings import step_faults
+from mapdr.node.surroundings import of_steps
 from mapdr.transform.header import pseudonyms
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.fingerprint import refuse_another
@@ -304,7 +304,7 @@ def test_a_key_that_was_replaced_is_noticed(tmp_path: Path) -> None:
         "[[rule]]\nname = 'one'\nwhen = {}\nsend_to = []\n"
         f'deidentify = {{ profile = "basic", key = "file:{file.as_posix()}" }}\n'
     )
-    (found,) = step_faults(read_text(text, base=tmp_path), REGISTRY)
+    ((found,), _) = of_steps(read_text(text, base=tmp_path), REGISTRY)
     assert "another one than this node has used" in found.what
     other = tmp_path / "b.key"
     other.write_text("ab" * 32)
@@ -491,16 +491,16 @@ send_to = ["a"]
 """
     loaded = read_text(text, base=tmp_path)
     assert loaded.config is not None
-    found = [str(each) for each in loaded.locate(step_faults(loaded, REGISTRY))]
+    found = [str(each) for each in loaded.locate(of_steps(loaded, REGISTRY)[0])]
     assert [each.partition(": ")[0] for each in found] == [
         'mapdr.toml:9 rule "one".deidentify.key',
         'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
     ]
     assert found[1].endswith("make one that begins with the line: patient_id,pseudonym")
     (tmp_path / "none.key").write_text("too short")
-    (first, _) = loaded.locate(step_faults(loaded, REGISTRY))
+    (first, _) = loaded.locate(of_steps(loaded, REGISTRY)[0])
     assert "64 hexadecimal digits" in str(first)
     assert str(first).endswith("make one with: mapdr key new NAME")
     (tmp_path / "none.key").write_text("ab" * 32)
     (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
-    assert not list(step_faults(loaded, REGISTRY))
+    assert not of_steps(loaded, REGISTRY)[0]

@@ -139,9 +139,12 @@ def test_the_end_of_a_thumbnail_is_not_that_of_the_image() -> None:
         decode(job("4.50", BYTES), whole[:-20])
 
 
-@pytest.mark.parametrize("kept", [0, 10, 11])
-def test_a_baseline_jpeg_without_colour_marks_is_what_the_data_set_says(kept: int) -> None:
-    """Of an Adobe segment of fewer than 12 bytes libjpeg makes nothing either."""
+@pytest.mark.parametrize(
+    ("kept", "between"), [(0, b""), (10, b""), (11, b""), (0, b"\xff\xff"), (11, b"\xff"), (0, b"between")]
+)
+def test_a_baseline_jpeg_without_colour_marks_is_what_the_data_set_says(kept: int, between: bytes) -> None:
+    """Of an Adobe segment of fewer than 12 bytes libjpeg makes nothing either; fill bytes, and others that
+    are no segment, it passes over."""
     stream = bytearray(imagecodecs.jpeg_encode(COLOUR, level=95, colorspace="RGB", outcolorspace="RGB"))
     frame = stream.index(b"\xff\xc0")
     scan = stream.index(b"\xff\xda")
@@ -151,7 +154,7 @@ def test_a_baseline_jpeg_without_colour_marks_is_what_the_data_set_says(kept: in
     length = int.from_bytes(stream[adobe + 2 : adobe + 4], "big")
     body = stream[adobe + 4 : adobe + 4 + kept]
     segment = b"\xff\xee" + (2 + kept).to_bytes(2, "big") + body if kept else b""
-    stream[adobe : adobe + 2 + length] = segment
+    stream[adobe : adobe + 2 + length] = between + segment + between
     found = decode(job("4.50", COLOUR), bytes(stream)).astype(int)
     assert np.abs(found - COLOUR).mean() < 8
     other = decode(job("4.50", COLOUR, photometric="YBR_FULL"), bytes(stream)).astype(int)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from pydicom.encaps import encapsulate as pydicom_encapsulate
 from pydicom.encaps import generate_frames, parse_basic_offsets
 
 from mapdr.dicom.write import EXPLICIT_LITTLE, walk
+from mapdr.kernel.budget import Limited, Short
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.fragments import (
     EXTENDED_OFFSETS,
@@ -120,11 +122,19 @@ def test_many_fragments_take_little_memory() -> None:
         spans[count]
 
 
+def test_of_very_many_fragments_the_budget_is_told_before_they_are_all_there() -> None:
+    blob = HEAD + item(b"") + item(b"ab") * (2 << 16) + END
+    pixel = pixel_of(blob)
+    for most in (6 << 20, (6 << 20) - 1):
+        with Limited(most).held(), pytest.raises(Short) if most < 6 << 20 else nullcontext():
+            assert len(fragments(blob, pixel)[1]) == 2 << 16
+
+
 def test_there_is_no_fragment_and_no_frame_before_the_first_or_behind_the_last() -> None:
     blob = HEAD + item(b"") + item(b"\xff\xd8\xff\0") + item(b"more") + item(b"\xff\xd8\xff\0") + END
     _, spans = fragments(blob, pixel_of(blob))
     frames = frame_spans(blob, pixel_of(blob), 2)
-    assert (spans[2], frames[1]) == (list(spans)[2], [spans[2]])
+    assert (spans[2], list(frames[1])) == (list(spans)[2], [spans[2]])
     for index in (-4, -3, -1, 3):
         with pytest.raises(IndexError):
             spans[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import imagecodecs
@@ -181,3 +182,33 @@ def test_any_bytes_behind_a_signature_give_figures_or_none(start: bytes, rest: b
 
 
 STREAMS = {syntax: bytes(encode(BYTES)) for syntax, encode in ENCODERS.items() if syntax in READERS}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"", b"\xff", b"\xff\xff", b"junk", b"\xff\0", b"\xff\x01", b"\xff\xd7"]),
+            st.sampled_from([0xC0, 0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xF7, 0xFE]),
+            st.binary(max_size=12),
+        )
+    ),
+    st.sampled_from([b"\xff\xda", b"\xff\xd9", b"\xff\xd8", b"", b"\xff", b"\xff\xfe\0"]),
+)
+def test_the_segments_of_a_jpeg_are_found_whatever_stands_between(
+    written: list[tuple[bytes, int, bytes]], end: bytes
+) -> None:
+    stream = b"\xff\xd8"
+    for between, marker, body in written:
+        stream += between + bytes([0xFF, marker]) + (2 + len(body)).to_bytes(2, "big") + body
+    found = [(marker, stream[start:stop]) for marker, start, stop in headers.segments(stream + end)]
+    assert found == [(marker, body) for _, marker, body in written]
+
+
+@given(
+    st.lists(st.sampled_from([b"\xff", b"\0", b"\1", b"\2", b"\xc0", b"\xd8", b"\xe0", b"ab"])).map(b"".join)
+)
+def test_of_any_bytes_segments_follow_one_another(stream: bytes) -> None:
+    found = list(headers.segments(stream))
+    assert all(marker not in (0, 1, 0xFF, *range(0xD0, 0xDB)) for marker, _, _ in found)
+    assert all(start <= stop for _, start, stop in found[:-1])
+    assert all(before[2] + 4 <= after[1] <= len(stream) for before, after in pairwise(found))

@@ -157,7 +157,7 @@ def test_counts_are_of_the_days_in_the_address_and_studies_are_not_added_up(
     # CT 4 + 1, MR 2 + 1, US 1, each study of before; and one of both CT and MR: it counts once.
     cells = ["5 / 2", "3 / 2", "1 / 1", "9 / 4"]
     until(lambda: received.locator("td").all_inner_texts() == cells, 30, "the counts of today")
-    tab.get_by_text("below 1.0 MB images are refused").wait_for()
+    tab.get_by_text("below 64.0 MB images are refused").wait_for()
     assert tab.url.endswith("/")
     today = tab.get_by_label("Last day").input_value()
     tab.get_by_label("First day").fill("2026-01-01")

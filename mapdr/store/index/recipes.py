@@ -14,7 +14,7 @@ from sqlalchemy import and_, bindparam, literal, select, union_all
 
 from mapdr.kernel.errors import Permanent
 from mapdr.store.index import schema
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.strings import StringTable, clean
 
 _derivation = schema.derivation
@@ -22,18 +22,13 @@ _instance, _same = schema.instance, schema.instance.alias("same")
 _OF_THIS = select(literal(0).label("other"), _derivation.c.instance, _derivation.c.facts).where(
     *(_derivation.c[name] == bindparam(name) for name in ("instance", "recipe", "syntax"))
 )
+_IS_THE_SAME = and_(
+    *(_same.c[name] == _instance.c[name] for name in ("series", "uid_hash", "sop_instance_uid", "digest"))
+)
 _OF_THE_SAME = (
     select(literal(1), _derivation.c.instance, _derivation.c.facts)
     .join(_same, _same.c.id == _derivation.c.instance)
-    .join(
-        _instance,
-        and_(
-            *(
-                _same.c[name] == _instance.c[name]
-                for name in ("series", "uid_hash", "sop_instance_uid", "digest")
-            )
-        ),
-    )
+    .join(_instance, _IS_THE_SAME)
     .where(
         _instance.c.id == bindparam("instance"),
         *(_derivation.c[name] == bindparam(name) for name in ("recipe", "syntax")),
@@ -43,6 +38,20 @@ _FACTS = union_all(_OF_THIS, _OF_THE_SAME).order_by("other", "instance").limit(1
 """Those of the instance, or of the first of the same image's: who pushes again what was delivered gets
 another one."""
 
+
+_OF_THESE = (
+    select(
+        _instance.c.id.label("asked"),
+        _derivation.c.instance,
+        _derivation.c.recipe,
+        _derivation.c.syntax,
+        _derivation.c.facts,
+    )
+    .join(_same, _same.c.id == _derivation.c.instance)
+    .join(_instance, _IS_THE_SAME)
+    .order_by(_derivation.c.instance.desc())
+)
+"""The same of many instances, under every recipe and syntax: an image is one of its own same images."""
 
 _SERIES = 100
 """How many images of a series are asked what was kept of them."""
@@ -146,6 +155,24 @@ class Recipes:
         for *_, text in self._database.rows(self._facts, key):
             return dict(json.loads(text))
         return None
+
+    def kept(self, instances: Sequence[str]) -> dict[tuple[str, str, str], Mapping[str, Any]]:
+        """What `RecipeMemory.recall` gives, of many instances with few queries: by the instance's id, the
+        recipe's hash and the transfer syntax; nothing for what was not kept. Makes nothing."""
+        found: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+        own: set[tuple[str, str, str]] = set()
+        rows: list[Any] = []
+        with self._database.read() as connection:
+            for some in portions([bytes.fromhex(id_) for id_ in dict.fromkeys(instances)]):
+                rows += connection.execute(_OF_THESE.where(_instance.c.id.in_(some))).all()
+        for row in rows:
+            key = (row.asked.hex(), self.hash(row.recipe), self._strings.text(row.syntax))
+            if row.instance == row.asked:
+                own.add(key)
+            elif key in own:
+                continue
+            found[key] = json.loads(row.facts)  # of the others, the first is the last row
+        return found
 
     def of_series(self, key: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """What was kept of other images of the series of `key`'s instance, with its recipe and syntax."""

@@ -110,18 +110,20 @@ class Listing:
             attempts = self._last_attempts(connection, [row.id for row in rows])
         return [self._row(row, attempts.get(row.id)) for row in rows]
 
-    def attempts(self, delivery_id: int) -> list[Attempt]:
-        """Every attempt at a delivery, oldest first."""
+    def attempts(self, deliveries: Sequence[int]) -> dict[int, list[Attempt]]:
+        """Every attempt at each of these deliveries, by their ids, oldest first."""
         query = (
             select(_attempt, _instance.c.sop_instance_uid.label("received_uid"))
             .join(_delivery, _delivery.c.id == _attempt.c.delivery)
             .join(_instance, _instance.c.id == _delivery.c.instance)
-            .where(_attempt.c.delivery == delivery_id)
             .order_by(_attempt.c.number)
         )
+        found: dict[int, list[Attempt]] = {id_: [] for id_ in deliveries}
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return [self._attempt(row, row.received_uid) for row in rows]
+            for some in portions(deliveries):
+                for row in connection.execute(query.where(_attempt.c.delivery.in_(some))):
+                    found[row.delivery].append(self._attempt(row, row.received_uid))
+        return found
 
     def kinds(self, destination: str, newest: int) -> Counter[tuple[str, str]]:
         """How many of a destination's newest images have which SOP class and transfer syntax: the one that

@@ -11,6 +11,7 @@ import struct
 import numpy as np
 
 from mapdr.kernel.codec import FrameFormat, Mismatch, Pixels
+from mapdr.transform.codecs import headers
 from mapdr.transform.codecs.whole import whole_jpeg
 
 
@@ -77,17 +78,14 @@ def _names_no_colours(stream: bytes) -> bool:
 
     An Adobe or JFIF segment says it, and component numbers 1, 2, 3 or R, G, B do: libjpeg heeds those.
     """
-    at = 2
-    while at + 4 <= len(stream) and stream[at] == 0xFF:
-        marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
-        body = stream[at + 4 : at + 2 + length]
+    for marker, start, stop in headers.segments(stream):
+        body = stream[start:stop]
         if (marker == 0xEE and body[:5] == b"Adobe" and len(body) >= _ADOBE) or (
             marker == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= _JFIF
         ):
             return False
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker in headers.FRAMES:
             return body[6::3][:3] not in (b"\1\2\3", b"RGB")
-        at += 2 + length
     return False
 
 

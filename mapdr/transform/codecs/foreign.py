@@ -7,6 +7,7 @@ do not answer.
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import multiprocessing
 import queue
@@ -220,7 +221,14 @@ class ForeignFrames:
 
     def stream(self, index: int) -> bytes:
         """The codestream of one frame, as its fragments hold it."""
-        return b"".join(self._data[start:stop] for start, stop in self._spans[index])
+        spans = self._spans[index]
+        if len(spans) == 1:
+            ((start, stop),) = spans
+            return bytes(self._data[start:stop])
+        joined = io.BytesIO()  # of hundreds of thousands of pieces a list takes more memory than they do
+        for start, stop in spans:
+            joined.write(self._data[start:stop])
+        return joined.getvalue()
 
     def frame(self, index: int) -> Pixels:
         """The stored values of one frame."""

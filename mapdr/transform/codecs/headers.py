@@ -12,11 +12,14 @@ from collections.abc import Iterator
 
 from mapdr.kernel.codec import Figures
 
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""The markers SOFn of JPEG (ISO/IEC 10918-1, table B.1)."""
+
 
 def jpeg(stream: bytes) -> Figures | None:
     """The first SOFn of a JPEG (ISO/IEC 10918-1, B.2.2), found as libjpeg does: what is between segments is
     skipped. A height of 0, to be told by DNL, stays 0: libjpeg refuses it."""
-    return _frame(stream, frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC})
+    return _frame(stream, FRAMES)
 
 
 def jpegls(stream: bytes) -> Figures | None:
@@ -27,27 +30,35 @@ def jpegls(stream: bytes) -> Figures | None:
 def _frame(stream: bytes, kinds: frozenset[int]) -> Figures | None:
     if stream[:2] != b"\xff\xd8":
         return None
+    for marker, start, stop in segments(stream):
+        if marker in kinds:
+            if stop - start < 6 or start + 6 > len(stream):
+                return None
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", stream, start)
+            return Figures(rows, columns, samples, precision)
+    return None
+
+
+def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each marker segment of a JPEG or JPEG-LS before its first scan, found as libjpeg does: its marker, and
+    where its contents start and stop by its length, which may be beyond the stream. The last may be of a
+    length that is none: its stop lies before its start."""
     at = 2
     while (at := stream.find(b"\xff", at)) >= 0 and at + 1 < len(stream):
         marker = stream[at + 1]
-        if marker == 0xFF:
+        if marker == 0xFF:  # any number may stand before a marker (ISO/IEC 10918-1, B.1.1.2)
             at += 1
             continue
         at += 2
         if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD7:
             continue  # a stuffed byte, TEM and RSTn have no length
         if marker in (0xD8, 0xD9, 0xDA) or at + 2 > len(stream):
-            return None
-        length = int.from_bytes(stream[at : at + 2], "big")
-        if marker in kinds:
-            if length < 8 or at + 8 > len(stream):
-                return None
-            precision, rows, columns, samples = struct.unpack_from(">BHHB", stream, at + 2)
-            return Figures(rows, columns, samples, precision)
-        if length < 2:
-            return None
-        at += length
-    return None
+            return
+        stop = at + int.from_bytes(stream[at : at + 2], "big")
+        yield marker, at + 2, stop
+        if stop < at + 2:
+            return
+        at = stop
 
 
 def jpeg2000(stream: bytes) -> Figures | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED
@@ -19,7 +19,7 @@ from mapdr.transform.encode.streams import Streams, merged
 from mapdr.transform.fragments import (
     EXTENDED_OFFSETS,
     OF_OTHER_FRAGMENTS,
-    Span,
+    Spans,
     around,
     fragment_head,
     frame_spans,
@@ -105,7 +105,7 @@ def again(document: OpenImage, settings: Settings) -> Payload:
     )
 
 
-def _kept(view: PartsView, spans: Sequence[Span]) -> Iterator[Part]:
+def _kept(view: PartsView, spans: Spans) -> Iterator[Part]:
     """The fragments of a frame that keeps its own, as they lie there; an odd one is padded."""
     for start, stop in spans:
         if (stop - start) & 1:

@@ -75,7 +75,8 @@ class Journal:
         self._room_made = threading.Condition(self._lock)
         self._work_came = threading.Condition(self._lock)  # for the keeper
         self._flushing = False
-        self._closed = self._over = self._gone = False
+        self._closed = self._over = False
+        self._gone = ""
         self._look_at = 0.0
         make_folder(folder, "power-loss", within=folder.parents[1])
         self._checkpoint = Checkpoint(folder)
@@ -99,6 +100,11 @@ class Journal:
     def largest(self) -> int:
         """Bytes of the largest data set that goes this way."""
         return min(LARGEST, self._size // 2)
+
+    @property
+    def gone(self) -> str:
+        """Why images are flushed one by one instead, in words with the cure; empty while they are not."""
+        return self._gone
 
     def check(self) -> None:
         """Raise Refused(0xA700) if nothing is appended any more."""
@@ -138,7 +144,7 @@ class Journal:
                     return
 
     def _should_be_freed(self) -> bool:
-        return self._closed or self._gone or len(self._full) >= max(self._made // 2, 1)
+        return self._closed or bool(self._gone) or len(self._full) >= max(self._made // 2, 1)
 
     def files(self) -> tuple[int, list[Path]]:
         """The files that are not known to be safe, and the sequence number of the last of them."""
@@ -291,7 +297,7 @@ class Journal:
 
     def _is_gone(self) -> None:
         """What is in it, no start will find: from now on each file is flushed. The lock is held."""
-        self._gone = True
+        self._gone = "it was removed, or moved away; a restart makes another one"
         log.error("the journal was removed, or moved away: images are flushed one by one until a restart")
         self._wake_all()
 

@@ -48,7 +48,8 @@ def replay(spool: SpoolFolder) -> int:
     folder = journal_folder(spool)
     if not folder.is_dir():
         return 0
-    done = checkpoint = segment.read_checkpoint(folder)
+    checkpoint = segment.read_checkpoint(folder)
+    done = checkpoint.sequence
     looked = [_look(path, done) for path in segment.segments(folder)]
     reach = max((each.reach for each in looked), default=done)
     if reach < done and not any(each.damage for each in looked):
@@ -58,17 +59,17 @@ def replay(spool: SpoolFolder) -> int:
             "the journal's checkpoint is later than its segments: all that these hold is written anew"
         )
         done, looked = 0, [_look(each.path, 0) for each in looked]
-    is_whole = segment.checkpoint_is_whole(folder)
     files = Files(folder)
     try:
-        written = _write_all(looked, spool, files)
-        missing = _missing(looked, done, from_there=is_whole) if done == checkpoint else 0
+        _write_all(looked, spool, files)
+        is_copy = done != checkpoint.sequence
+        missing = 0 if is_copy else _missing(looked, done, from_there=checkpoint.is_whole)
         if missing > 0 or any(each.damage for each in looked):
             _tell(looked, missing)
             files.flush(_of_these_hours(looked, spool))
     finally:
         files.close()
-    if reach > checkpoint:
+    if reach > checkpoint.sequence:
         last = segment.Checkpoint(folder)
         try:
             last.write(reach)
@@ -77,7 +78,7 @@ def replay(spool: SpoolFolder) -> int:
     for each in looked:
         if each.damage:
             _set_aside(each.path)
-    return written
+    return sum(len(each.written) for each in looked)
 
 
 @dataclass(slots=True)
@@ -116,15 +117,11 @@ def _look(path: Path, done: int) -> _Looked:
     return looked
 
 
-def _write_all(looked: Sequence[_Looked], spool: SpoolFolder, files: Files) -> int:
-    """Write the files of all records that are whole, and flush them; how many. Raises OSError."""
-    written = 0
+def _write_all(looked: Sequence[_Looked], spool: SpoolFolder, files: Files) -> None:
+    """Write the files of all records that are whole, and flush them. Raises OSError."""
     for each in looked:
         for start in range(0, len(each.records), _TOGETHER):
-            paths = _write_some(each, each.records[start : start + _TOGETHER], spool)
-            files.flush(paths)
-            written += len(paths)
-    return written
+            files.flush(_write_some(each, each.records[start : start + _TOGETHER], spool))
 
 
 def _write_some(looked: _Looked, some: Sequence[record.Record], spool: SpoolFolder) -> list[Path]:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from mapdr.kernel.durable import flush_to_medium, sync_folder
 from mapdr.kernel.errors import ConfigurationError
@@ -145,22 +146,24 @@ class Checkpoint:
         os.close(self._file)
 
 
-def read_checkpoint(folder: Path) -> int:
-    """The sequence number that a checkpoint says, 0 where there is none that is whole. Raises OSError,
-    ConfigurationError."""
+class CheckpointRead(NamedTuple):
+    """What a checkpoint says: the sequence number up to which all files are safe, 0 where no block of it is
+    whole; and whether nothing of it is damaged or gone, which may have said a later number."""
+
+    sequence: int
+    is_whole: bool
+
+
+def read_checkpoint(folder: Path) -> CheckpointRead:
+    """What the checkpoint of a journal says. Raises OSError, ConfigurationError."""
     blocks = _checkpoint_blocks(folder / _CHECKPOINT)
     for block in blocks:
         refuse_another_version(block, folder)
-    return _newest(*blocks)[1]
-
-
-def checkpoint_is_whole(folder: Path) -> bool:
-    """Whether nothing of a checkpoint is damaged or gone, which may have said a later number. Raises
-    OSError."""
-    return all(
+    is_whole = all(
         len(block) == record.BLOCK and (record.is_blank(block) or record.read_checkpoint_block(block))
-        for block in _checkpoint_blocks(folder / _CHECKPOINT)
+        for block in blocks
     )
+    return CheckpointRead(_newest(*blocks)[1], is_whole)
 
 
 def refuse_another_version(block: bytes, folder: Path) -> None:
