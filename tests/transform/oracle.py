@@ -123,13 +123,10 @@ def streams(pixels: bytes, frames: int) -> list[bytes]:
 class Oracle:
     """Compares what a recipe made of an image with what it has to be."""
 
-    def __init__(
-        self, case: Case, made: Payload, facts: Mapping[str, Any], promise: Promise, asked: str = ""
-    ) -> None:
-        """`facts`: what the `compress` step has kept of the image. `promise`: that of the recipe. `asked`:
-        the only transfer syntax that the receiver takes, empty if it takes any."""
+    def __init__(self, case: Case, made: Payload, facts: Mapping[str, Any], promise: Promise) -> None:
+        """`facts`: what the `compress` step has kept of the image. `promise`: that of the recipe."""
         self._case, self._made, self._facts, self._promise = case, made, facts, promise
-        self._asked = asked
+        self._asked = case.asked
         self._blob = b"".join(made.chunks())
         self._data = read(made)
         source = BytesIO(case.blob)
@@ -291,8 +288,10 @@ class Oracle:
             changes[0x00280006] = 0
             if self._made.transfer_syntax_uid == uids.JPEG_BASELINE:
                 changes[0x00280004] = "YBR_FULL_422"
-            elif self._asked == uids.JPEG2000_LOSSLESS and self._promise.lossy:
-                changes[0x00280004] = "YBR_RCT"  # docs/compression.md: what a receiver insists on
+            elif self._asked == uids.JPEG2000_LOSSLESS:
+                # What a receiver insists on has the codec's own colours (docs/known-limits.md).
+                assert self._data.PhotometricInterpretation in ("RGB", "YBR_RCT")
+                changes[0x00280004] = self._data.PhotometricInterpretation
         if source.HighBit != source.BitsStored - 1 and not self._case.whole:
             changes[0x00280102] = source.BitsStored - 1
         if source.get(0x60000102) is not None and 0x60003000 not in source:
