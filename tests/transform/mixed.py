@@ -36,7 +36,8 @@ class Case:
 
     `values` are what its frames mean: (frames, rows, columns[, samples]). `whole`: they are cells that use
     bits outside of Bits Stored. `tiny`: no codestream of it needs to be smaller than it is. `disordered`:
-    its elements are not in the order of their tags, and keep their places.
+    its elements are not in the order of their tags, and keep their places. `asked`: the only transfer syntax
+    that the receiver takes, empty if it takes any.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Case:
     whole: bool = False
     tiny: bool = False
     disordered: bool = False
+    asked: str = ""
 
     def spooled(self, folder: Path) -> Instance:
         """The image in a file of `folder`, as the spool has it."""
@@ -179,6 +181,12 @@ def _outside(data: Dataset, number: int) -> None:
     data.PixelData = cells.astype("<u2").tobytes()
 
 
+def _outside_high(data: Dataset, number: int) -> None:
+    """Its values stand four bits higher, and a bit below them is used."""
+    data.PixelData = (slice_of(number, data.Rows) << 4 | 1).astype("<u2").tobytes()
+    data.HighBit = 15
+
+
 def _signed(data: Dataset, number: int) -> Dataset:
     return plain(number, slice_of(number, data.Rows, low=-1000, high=1000), signed=True)
 
@@ -270,6 +278,7 @@ CHANGES: Sequence[tuple[str, Change, dict[str, Any]]] = (
     ("signed", _signed, {}),
     ("high-bit", _high, {}),
     ("outside-bits-stored", _outside, {"whole": True, "loss": "never"}),
+    ("outside-high-bit", _outside_high, {"whole": True, "loss": "never"}),
     ("rows", _of(lambda n, size: slice_of(n, size)[: size - 16]), {}),
     ("columns", _of(lambda n, size: slice_of(n, size)[:, : size - 1]), {}),
     ("odd-length", _of(_odd, allocated=8, stored=8), {}),
@@ -354,22 +363,35 @@ def made_case(name: str, number: int, syntax: str = EXPLICIT, size: int = SMALL)
     return Case(name, data, values, raw(encoded(sent, syntax)), syntax, **more)
 
 
-_LITTLE = ("overlay-beside", "palette", "group-lengths", "out-of-order", "unknown-sequence")
-"""With OW elements beside the pixels, which pydicom does not turn round for big endian, or with what it does
-not write."""
+_EXPLICIT = (
+    "overlay-beside",
+    "palette",
+    "group-lengths",
+    "out-of-order",
+    "unknown-sequence",
+    "open-sequences",
+)
+"""With OW elements beside the pixels, which pydicom does not turn round for big endian, or with what is of
+this encoding alone."""
+_ASKED = (EXPLICIT, IMPLICIT, uids.JPEG2000_LOSSLESS)
 
 
 def mixed(seed: int, size: int = SMALL) -> list[Case]:
-    """Every change once, in an order of its own, with plain slices between them; some in other native
-    transfer syntaxes; and one image twice."""
+    """Every change once, in an order of its own, for a receiver that takes any transfer syntax; between them
+    plain slices, and changed ones for receivers that take one transfer syntax alone. A third came in other
+    native transfer syntaxes, and one image comes twice."""
     chosen = random.Random(seed)
     names = [name for name, _, _ in CHANGES]
-    chosen.shuffle(names)
+    order = [
+        *((name, "") for name in names),
+        *((chosen.choice(names), chosen.choice(_ASKED)) for _ in range(20)),
+    ]
+    order += [("plain", "")] * 15
+    chosen.shuffle(order)
     made: list[Case] = []
-    for name in names:
-        if chosen.random() < 0.5:
-            made.append(made_case("plain", len(made), EXPLICIT, size))
-        syntax = chosen.choice((EXPLICIT, EXPLICIT, EXPLICIT, IMPLICIT, BIG))
-        made.append(made_case(name, len(made), EXPLICIT if name in _LITTLE else syntax, size))
+    for name, asked in order:
+        syntax = chosen.choice((EXPLICIT, EXPLICIT, EXPLICIT, EXPLICIT, IMPLICIT, BIG))
+        case = made_case(name, len(made), EXPLICIT if name in _EXPLICIT else syntax, size)
+        made.append(replace(case, asked=asked))
     made.append(made[chosen.randrange(len(made))])
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -20,6 +19,7 @@ from mapdr.kernel.item import Payload
 
 from .helpers import EXPLICIT, read
 from .mixed import Case, cell_values
+from .walked import elements, streams
 
 _J2K = imagecodecs.jpeg2k_decode
 DECODERS: Mapping[str, Callable[[bytes], Any]] = {
@@ -39,8 +39,6 @@ NATIVE = (EXPLICIT, uids.IMPLICIT_VR_LITTLE_ENDIAN)
 GUARDED = {"ratio", "target", "padding", "corrupted", "max-error", "min-psnr", "min-ssim"}
 """Why an image that may lose something goes without loss, though that is larger than the ratio."""
 PIXELS = 0x7FE00010
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-_OPEN = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -58,78 +56,13 @@ class Promise:
     """Whether the ratio is met within 5 % from above too: not by methods of whole levels."""
 
 
-def elements(data: bytes, *, ordered: bool = True) -> dict[int, bytes]:
-    """Each element at the top of an explicit VR little endian data set, whole, by its tag.
-
-    They have to be there once, in order if `ordered` (PS3.5 section 7.1), and nothing else between them.
-    """
-    found: dict[int, bytes] = {}
-    at, last = 0, -1
-    while at < len(data):
-        start = at
-        group, number = struct.unpack_from("<HH", data, at)
-        tag = group << 16 | number
-        assert tag > last or not ordered, f"{tag:08x} stands behind {last:08x}"
-        assert tag not in found, f"{tag:08x} is there twice"
-        at = _end(data, at)
-        found[tag], last = data[start:at], tag
-    assert at == len(data)
-    return found
-
-
-def _end(data: bytes, at: int) -> int:
-    """Where the element at `at` ends."""
-    if data[at + 4 : at + 6] in _LONG:
-        value, length = at + 12, struct.unpack_from("<I", data, at + 8)[0]
-    else:
-        value, length = at + 8, struct.unpack_from("<H", data, at + 6)[0]
-    if length != _OPEN:
-        assert value + length <= len(data)
-        return value + length
-    at = value
-    while True:
-        tag, length = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
-        at += 8
-        if tag == b"\xfe\xff\xdd\xe0":
-            return at
-        assert tag == b"\xfe\xff\x00\xe0"
-        if length != _OPEN:
-            at += length
-            continue
-        while data[at : at + 4] != b"\xfe\xff\x0d\xe0":
-            at = _end(data, at)
-        at += 8
-
-
-def streams(pixels: bytes, frames: int) -> list[bytes]:
-    """The codestreams of encapsulated Pixel Data, one fragment of even length a frame, whose Basic Offset
-    Table is empty or tells where they begin (PS3.5 section A.4)."""
-    assert pixels[4:12] == b"OB\0\0\xff\xff\xff\xff"
-    items: list[tuple[int, bytes]] = []
-    at = 12
-    while pixels[at : at + 4] == b"\xfe\xff\x00\xe0":
-        (length,) = struct.unpack_from("<I", pixels, at + 4)
-        assert not length & 1
-        items.append((at, pixels[at + 8 : at + 8 + length]))
-        at += 8 + length
-    assert pixels[at:] == b"\xfe\xff\xdd\xe0\0\0\0\0"
-    (_, table), *fragments = items
-    assert len(fragments) == frames
-    begins = [begin - fragments[0][0] for begin, _ in fragments]
-    assert not table or list(struct.unpack(f"<{frames}I", table)) == begins
-    return [fragment for _, fragment in fragments]
-
-
 class Oracle:
     """Compares what a recipe made of an image with what it has to be."""
 
-    def __init__(
-        self, case: Case, made: Payload, facts: Mapping[str, Any], promise: Promise, asked: str = ""
-    ) -> None:
-        """`facts`: what the `compress` step has kept of the image. `promise`: that of the recipe. `asked`:
-        the only transfer syntax that the receiver takes, empty if it takes any."""
+    def __init__(self, case: Case, made: Payload, facts: Mapping[str, Any], promise: Promise) -> None:
+        """`facts`: what the `compress` step has kept of the image. `promise`: that of the recipe."""
         self._case, self._made, self._facts, self._promise = case, made, facts, promise
-        self._asked = asked
+        self._asked = case.asked
         self._blob = b"".join(made.chunks())
         self._data = read(made)
         source = BytesIO(case.blob)
@@ -291,8 +224,10 @@ class Oracle:
             changes[0x00280006] = 0
             if self._made.transfer_syntax_uid == uids.JPEG_BASELINE:
                 changes[0x00280004] = "YBR_FULL_422"
-            elif self._asked == uids.JPEG2000_LOSSLESS and self._promise.lossy:
-                changes[0x00280004] = "YBR_RCT"  # docs/compression.md: what a receiver insists on
+            elif self._asked == uids.JPEG2000_LOSSLESS:
+                # What a receiver insists on has the codec's own colours (docs/known-limits.md).
+                assert self._data.PhotometricInterpretation in ("RGB", "YBR_RCT")
+                changes[0x00280004] = self._data.PhotometricInterpretation
         if source.HighBit != source.BitsStored - 1 and not self._case.whole:
             changes[0x00280102] = source.BitsStored - 1
         if source.get(0x60000102) is not None and 0x60003000 not in source:

@@ -25,8 +25,6 @@ from .helpers import CODECS, EXPLICIT, Notebook, settings
 from .mixed import IMPLICIT, LARGE, SMALL, Case, mixed
 from .oracle import Oracle, Promise, differences
 
-ASKED = ("", "", "", "", "", EXPLICIT, IMPLICIT, uids.JPEG2000_LOSSLESS)
-"""Transfer syntaxes that receivers insist on; mostly none."""
 EDITS = [{"set": "StationName", "to": "ROOM 1"}, {"remove": "SmallestImagePixelValue"}]
 EDITED = {0x00081010: "ROOM 1", 0x00280106: None}
 RULES: dict[str, tuple[dict[str, Any], Promise]] = {
@@ -49,11 +47,10 @@ WRITTEN = [
 
 @dataclass(frozen=True)
 class Made:
-    """What a recipe made of a case, for a receiver that asked for a transfer syntax."""
+    """What a recipe made of a case, and what was kept of it."""
 
     case: Case
     instance: Instance
-    asked: str
     payload: Payload | Permanent
     memory: Notebook
 
@@ -76,14 +73,13 @@ def prepared(rule: Pipeline, instance: Instance, memory: Notebook, asked: str) -
 def all_of(rule: Pipeline, cases: list[Case], folder: Path, threads: int) -> list[Made]:
     """The images through one pipeline, in their order, by so many threads."""
 
-    def one(numbered: tuple[int, Case]) -> Made:
-        number, case = numbered
-        asked, memory, instance = ASKED[number * 5 % len(ASKED)], Notebook(), spooled[id(case)]
-        return Made(case, instance, asked, prepared(rule, instance, memory, asked), memory)
+    def one(case: Case) -> Made:
+        memory, instance = Notebook(), spooled[id(case)]
+        return Made(case, instance, prepared(rule, instance, memory, case.asked), memory)
 
     spooled = {id(case): case.spooled(folder) for case in cases}
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, enumerate(cases)))
+        return list(pool.map(one, cases))
 
 
 def kept(memory: Notebook) -> dict[str, Any]:
@@ -103,22 +99,22 @@ def test_each_image_of_a_mixed_series_is_what_it_has_to_be(name: str, threads: i
         facts = (made.memory.facts or {}).get("compress", {})
         if isinstance(made.payload, Permanent):
             # Nothing is sent to a receiver that takes nothing that the image may be written in.
-            if made.case.loss != "left" or made.asked in ("", EXPLICIT, IMPLICIT):
-                faults.append(f"{number}: {made.case.name}, {made.asked}: {made.payload}")
+            if made.case.loss != "left" or made.case.asked in ("", EXPLICIT, IMPLICIT):
+                faults.append(f"{number}: {made.case.name}, {made.case.asked}: {made.payload}")
             continue
         try:
-            ends[Oracle(made.case, made.payload, facts, promise, made.asked).check()] += 1
+            ends[Oracle(made.case, made.payload, facts, promise).check()] += 1
         except (AssertionError, KeyError, AttributeError, ValueError) as error:
-            faults.append(f"{number}: {made.case.name}, {made.case.syntax}, {made.asked}: {error!r}")
+            faults.append(f"{number}: {made.case.name}, {made.case.syntax}, {made.case.asked}: {error!r}")
             continue
         again = Notebook()
         again.facts = made.memory.facts
-        alone = prepared(pipeline(config, promise), made.instance, again, made.asked)
+        alone = prepared(pipeline(config, promise), made.instance, again, made.case.asked)
         assert isinstance(alone, Payload)
         if found := list(differences(made.payload, alone)):
             faults.append(f"{number}: {made.case.name}: alone it differs in {', '.join(found)}")
         if kept(again) != kept(made.memory):
             faults.append(f"{number}: {made.case.name}: alone other facts are kept")
     assert not faults, "\n".join(faults)
-    assert ends["lossless"] > 20
+    assert ends["lossless"] > 15
     assert (ends["lossy"] > 20) == promise.lossy
