@@ -193,8 +193,10 @@ def test_hours_are_purged_up_to_that_of_the_retention(
     three: tuple[Retention, Hours, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retention, spool, ids = three
-    monkeypatch.setattr("mapdr.store.retention.hour_of_time", lambda moment: HOURS[1])
-    assert retention.purge(time.time() + 100, 1).images == 2
+    now = time.time() + 100
+    named = {now - 1: HOURS[1], now + 86_400: HOURS[2]}
+    monkeypatch.setattr("mapdr.store.retention.hour_of_time", lambda moment: named[moment])
+    assert retention.purge(now, 1).images == 2
     assert spool.removed == [ids[0], HOURS[0], ids[1], HOURS[1]]
 
 
@@ -266,7 +268,7 @@ def test_a_walk_goes_on_behind_the_last_image_that_was_looked_at(monkeypatch: py
 
     def portions(most: int, newest: str = "") -> list[str]:
         seen: list[str] = []
-        for number, ids in enumerate(walk.portions(1.0, newest), 1):
+        for number, ids in enumerate(walk.portions(1.0, lambda hour: not newest or hour <= newest), 1):
             seen += ids
             if number == most:
                 clock[0] += 2.0
