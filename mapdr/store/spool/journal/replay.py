@@ -68,7 +68,7 @@ def replay(spool: SpoolFolder) -> int:
             files.flush(_of_these_hours(looked, spool))
     finally:
         files.close()
-    if reach > checkpoint:
+    if reach > checkpoint or done != checkpoint:  # else all of it is written anew at each start
         last = segment.Checkpoint(folder)
         try:
             last.write(reach)
