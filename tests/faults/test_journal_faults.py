@@ -39,7 +39,7 @@ FATAL: dict[str, Fault] = {
     "flushes of files behind the journal": Fault("fsync", errno.EIO, ".dcm"),
 }
 """Nothing is taken until a restart."""
-ORDINARY = ("flushes of records", "every other write of records")
+ORDINARY = ("short writes of records", "flushes of records", "every other write of records")
 """Those that are tried on the ordinary way as well; the others are of the keeper, or of the same call."""
 
 
