@@ -223,6 +223,28 @@ def test_room_is_made_hour_by_hour_and_goes_on_where_its_time_was_over(
     assert [each for each in spool.removed if each in HOURS] == HOURS
 
 
+def test_hours_that_lie_ahead_are_gone_on_with_where_the_time_was_over(
+    three: tuple[Retention, Hours, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due comes first, and not again before the walk ahead has ended."""
+    retention, spool, ids = three
+    now = time.time() + 100
+    named = {now - 1: HOURS[0], now + 86_400: HOURS[0]}
+    monkeypatch.setattr("mapdr.store.retention.hour_of_time", lambda moment: named[moment])
+    monkeypatch.setattr("mapdr.store.retention.hour_of", lambda id_: HOURS[ids.index(id_)])
+    monkeypatch.setattr("mapdr.store.retention.time", Ticks())
+    done = retention.purge(now, 1, 0.5)
+    assert (done.images, done.more) == (2, True)
+    assert spool.removed == [ids[0], HOURS[0], ids[1], HOURS[1]]
+    spool.removed.clear()
+    done = retention.purge(now, 1, 99)
+    assert (done.images, done.more) == (1, False)
+    assert [each for each in spool.removed if each in HOURS] == HOURS[1:]
+    spool.removed.clear()
+    retention.purge(now, 1, 99)
+    assert [each for each in spool.removed if each in HOURS] == HOURS[:1]
+
+
 def test_what_was_purged_is_said_to_the_byte_and_to_the_moment(store: Store) -> None:
     ids = [push(store, f"1.{n}", pixels=2 * n + 2) for n in range(3)]
     assert store.writer.flush()
