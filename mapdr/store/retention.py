@@ -197,12 +197,7 @@ def _last_settled(
         .group_by(_delivery.c.instance)
     )
     rows = connection.execute(query).all()
-    is_ahead = any(row.last is not None and row.last > now for row in rows)
-    back = set_back_at(connection) if is_ahead else None
-    return {
-        row.instance: (
-            None if row.least < ENDED else back if row.last is not None and row.last > now else row.last,
-            bool(row.arrived),
-        )
-        for row in rows
-    }
+    ahead = {row.instance for row in rows if row.last is not None and row.last > now}
+    back = set_back_at(connection) if ahead else None
+    ended = {row.instance: back if row.instance in ahead else row.last for row in rows if row.least >= ENDED}
+    return {row.instance: (ended.get(row.instance), bool(row.arrived)) for row in rows}
