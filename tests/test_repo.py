@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mapdr
 import selection
@@ -459,3 +462,19 @@ def test_extensions_are_newer_than_their_sources() -> None:
         if built.stat().st_mtime < source.stat().st_mtime
     ]
     assert not stale, f"built before its source was changed: {stale} (make clean, or pip install -e .)"
+
+
+def test_a_machine_that_stands_still_fails_no_property(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stopped for minutes while an example is drawn, and while one is tried."""
+    clock, stood = time.perf_counter, [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + stood[0])
+
+    def stands_still(number: int) -> int:
+        stood[0] += 120
+        return number
+
+    @given(st.integers().map(stands_still))
+    def holds(number: int) -> None:
+        stands_still(number)
+
+    holds()

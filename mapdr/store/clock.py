@@ -13,7 +13,9 @@ only goes on, and where they part moves what waits by as much:
     a study's last image, which is only shown     none in the future         as it was written
 
 What is written between the change and its being noticed, a second later, is left where it cannot be told
-apart. Ids and sequence, which give the order, do not depend on the clock.
+apart. When a delivery ended stays as it was written, for days are counted by it: of a moment that lies ahead
+`set_back_at` says when it was over at the latest. Ids and sequence, which give the order, do not depend on
+the clock.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ LONGEST_LEASE = 300.0
 _DAY = 86400.0
 _SOON = 2.0  # within so many seconds a change is noticed
 _TOGETHER = 30.0  # processes of one machine notice the same change within so many seconds
-_FACT = "clock"
+_FACT, _SET_BACK = "clock", "clock-set-back"
 
 _delivery, _outbox, _progress, _study = schema.delivery, schema.outbox, schema.progress, schema.study
 _attempt, _arrival = schema.attempt, schema.last_arrival
@@ -93,6 +95,8 @@ class Clock:
             now = self._wall()
             if jump < 0:
                 _back(connection, now, jump)
+                if jump <= -_DAY:  # what lies ahead by less is soon over by itself
+                    connection.execute(self._upsert, [{"name": _SET_BACK, "value": json.dumps(now)}])
             else:
                 _forward(connection, now, jump)
             _quiet(connection, now, jump)
@@ -110,6 +114,15 @@ class Clock:
         value = json.dumps({"at": at, "by": jump})
         connection.execute(self._upsert, [{"name": _FACT, "value": value}])
         return False
+
+
+def set_back_at(connection: Connection) -> float | None:
+    """When the clock was last set back by a day or more, by the clock as it is now; None if it never was.
+
+    What is said to have happened later than now happened before that.
+    """
+    text = connection.execute(select(schema.fact.c.value).where(schema.fact.c.name == _SET_BACK)).scalar()
+    return None if text is None else float(json.loads(text))
 
 
 def _back(connection: Connection, now: float, jump: float) -> None:

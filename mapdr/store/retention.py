@@ -4,7 +4,9 @@
     2  commit `purged_at` in the rows
     3  unlink the files
 
-Where the disk is filling, what was delivered goes before its time, the oldest first (`make_room`).
+Where the disk is filling, what was delivered goes before its time, the oldest first (`make_room`). Of
+a clock that was set back by more than a day there are hours that lie ahead, and deliveries that ended then:
+once a day these hours are looked through too, and such a delivery has ended when the clock was set back.
 
 A crash between 2 and 3 leaves a file whose row says that it may go: the next run, or recovery, unlinks it.
 Choosing and committing are one transaction, so that a re-route cannot promise an image in between.
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, delete, func, select, update
 
+from mapdr.store.clock import set_back_at
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import ENDED, State
@@ -30,6 +33,8 @@ log = logging.getLogger("mapdr.store")
 
 _AT_ONCE, _EARLY = 500, 50
 """Images that are looked at in one transaction; before their time, between two looks at the disk."""
+
+_DAY = 86400.0
 
 _instance, _delivery, _series = schema.instance, schema.delivery, schema.series
 
@@ -53,18 +58,18 @@ class _Walk:
         self.more = False
         """Whether the last call ended before the walk did: the next goes on from there."""
 
-    def portions(self, seconds: float, newest: str = "") -> Iterator[Sequence[str]]:
-        """The ids of files, of hours up to `newest` if that is not empty; but for the first, which is there
-        however long it took to find it, none begins after some `seconds`.
+    def portions(
+        self, seconds: float, wanted: Callable[[str], bool] = lambda hour: True
+    ) -> Iterator[Sequence[str]]:
+        """The ids of files, of the hours that are `wanted`; but for the first, which is there however long it
+        took to find it, none begins after some `seconds`.
 
         Folders of hours that are empty then are removed.
         """
         until = time.monotonic() + seconds
         after, self.more, has_begun = self._last, True, False
         for hour in self._spool.hours():
-            if newest and hour > newest:
-                break
-            if after and hour < hour_of(after):
+            if not wanted(hour) or (after and hour < hour_of(after)):
                 continue
             if has_begun and time.monotonic() > until:
                 return
@@ -90,6 +95,8 @@ class Retention:
         self._spool = spool
         self._due = _Walk(spool, _AT_ONCE)
         self._early = _Walk(spool, _EARLY)
+        self._ahead = _Walk(spool, _AT_ONCE)
+        self._ahead_due = -math.inf
 
     def purge(self, now: float, keep_seconds: float, seconds: float = math.inf) -> Purged:
         """Purge what was delivered everywhere, or dismissed, `keep_seconds` ago or earlier.
@@ -98,9 +105,19 @@ class Retention:
         `seconds`, as `make_room` does.
         """
         images = size = 0
-        for ids in self._due.portions(seconds, hour_of_time(now - keep_seconds)):
+        for ids in self._walked(now, keep_seconds, seconds):
             images, size = self._purge(ids, now, now - keep_seconds, images, size)
-        return Purged(images, size, self._due.more)
+        return Purged(images, size, self._due.more or self._ahead.more)
+
+    def _walked(self, now: float, keep_seconds: float, seconds: float) -> Iterator[Sequence[str]]:
+        """The ids of hours that are old enough; once a day of those that lie ahead as well."""
+        newest, ahead = hour_of_time(now - keep_seconds), hour_of_time(now + _DAY)
+        if not self._ahead.more:
+            yield from self._due.portions(seconds, lambda hour: hour <= newest)
+        if not self._due.more and time.monotonic() >= self._ahead_due:
+            yield from self._ahead.portions(seconds, lambda hour: hour > ahead)
+            if not self._ahead.more:
+                self._ahead_due = time.monotonic() + _DAY
 
     def make_room(self, now: float, enough: Callable[[], bool], seconds: float) -> Purged:
         """Purge what was delivered somewhere and is owed nowhere, however short ago, the oldest first.
@@ -143,7 +160,7 @@ class Retention:
                 .where(_instance.c.id.in_(keys))
                 .with_for_update(of=_instance)
             ).all()
-            settled = _last_settled(connection, {row.study for row in rows}, keys)
+            settled = _last_settled(connection, {row.study for row in rows}, keys, now)
             go = []
             for row in rows:
                 last, arrived = settled.get(row.id, (None, False))
@@ -165,10 +182,10 @@ class Retention:
 
 
 def _last_settled(
-    connection: Connection, studies: set[int], keys: Sequence[bytes]
+    connection: Connection, studies: set[int], keys: Sequence[bytes], now: float
 ) -> dict[bytes, tuple[float | None, bool]]:
-    """By image that has deliveries: when the last of them ended, None while one has not, and whether one of
-    them was delivered."""
+    """By image that has deliveries: when the last of them ended, None while one has not or where that is not
+    known, and whether one of them was delivered."""
     query = (
         select(
             _delivery.c.instance,
@@ -179,7 +196,8 @@ def _last_settled(
         .where(_delivery.c.study.in_(studies), _delivery.c.instance.in_(keys))
         .group_by(_delivery.c.instance)
     )
-    return {
-        row.instance: (row.last if row.least >= ENDED else None, bool(row.arrived))
-        for row in connection.execute(query)
-    }
+    rows = connection.execute(query).all()
+    ahead = {row.instance for row in rows if row.last is not None and row.last > now}
+    back = set_back_at(connection) if ahead else None
+    ended = {row.instance: back if row.instance in ahead else row.last for row in rows if row.least >= ENDED}
+    return {row.instance: (ended.get(row.instance), bool(row.arrived)) for row in rows}

@@ -63,7 +63,8 @@ class UnroutedRetention:
             told = self._told(connection)
             query = select(func.count().label("images"), func.min(_instance.c.received_at).label("first"))
             row = connection.execute(query.where(*self._of_this_node(now + notice - keep))).one()
-        tell = not told or now - told[-1][0] >= min(TOLD_EVERY, notice / 4)
+        # What was told at a moment that lies ahead, by a clock that was set back since, counts as not told.
+        tell = not told or not 0 <= now - told[-1][0] < min(TOLD_EVERY, notice / 4)
         first_at = max(now, row.first + keep) if row.images else 0.0
         self.expiring = Expiring(row.images, first_at, tell)
         return self.expiring

@@ -124,10 +124,18 @@ def _any(disk: Disk, rng: random.Random, numbers: list[int], writes: list[DataCh
     lengths = _as_long_as_ever(disk) if rng.random() < 0.3 else {}
     for node, changes in disk.data.items():
         if changes and rng.random() < 0.3:
-            ends = [disk.length(node), *(change.end for change in changes)]
-            pages = range(PAGE, max(ends), PAGE)
-            lengths[node] = rng.choice([*ends, *(rng.sample(pages, min(2, len(pages))))])
+            had = _lengths(disk.length(node), changes)
+            pages = range(min(had) // PAGE * PAGE + PAGE, max(had), PAGE)
+            lengths[node] = rng.choice([*had, *(rng.sample(pages, min(2, len(pages))))])
     return _lawful(disk, Kept(names, parts, lengths, rng.random() < 0.5))
+
+
+def _lengths(flushed: int, changes: list[DataChange]) -> list[int]:
+    """Every length that a file had since it was flushed."""
+    had = [flushed]
+    for change in changes:
+        had.append(change.end if change.data is None else max(had[-1], change.end))
+    return had
 
 
 def _as_long_as_ever(disk: Disk) -> dict[int, int]:

@@ -108,6 +108,18 @@ def test_what_fdatasync_leaves_out() -> None:
         assert any("d/b" not in tree for tree in trees(disk)), "a name is none of its data"
 
 
+@pytest.mark.parametrize("model", ["weak", "ordered"])
+def test_a_file_keeps_the_length_that_was_flushed_unless_it_is_cut(model: Model) -> None:
+    grown = (create("a"), write(b"x" * 20_000), flush(FILE), flush(FOLDER))
+    disk = after(model, *grown, write(b"y" * 100), write(b"y" * 6_000, 20_000))
+    lengths = {len(tree["d/a"] or b"") for tree in trees(disk)}
+    assert min(lengths) == 20_000
+    assert max(lengths) == 26_000
+    cut = after(model, *grown, Event(Call.LENGTH, FILE, 5_000), write(b"y" * 100, 5_000))
+    lengths = {len(tree["d/a"] or b"") for tree in trees(cut)}
+    assert min(lengths) == 5_000
+
+
 def test_a_state_is_what_was_kept() -> None:
     disk = after("weak", create("a"), write(b"x" * 10), create("b", OTHER), write(b"y" * 10, 0, OTHER))
     kept = Kept(frozenset({2}), {3: ((2, 4),)}, {}, stale=True)

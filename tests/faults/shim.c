@@ -112,6 +112,7 @@ ssize_t writev(int file, const struct iovec *parts, int count) {
 }
 int fsync(int file) { return fault(FSYNC, file, NULL) ? -1 : REAL(fsync)(file); }
 int fdatasync(int file) { return fault(FSYNC, file, NULL) ? -1 : REAL(fdatasync)(file); }
+int syncfs(int file) { return fault(FSYNC, file, NULL) ? -1 : REAL(syncfs)(file); }
 int rename(const char *from, const char *to) { return fault(RENAME, -1, from) ? -1 : REAL(rename)(from, to); }
 int unlink(const char *path) { return fault(UNLINK, -1, path) ? -1 : REAL(unlink)(path); }
 int unlinkat(int folder, const char *path, int flags) {

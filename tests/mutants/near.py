@@ -336,7 +336,11 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/fragments": ("tests/transform/test_fragments.py",),
     "mapdr/_fast/_jpeg_scan_py": ("tests/fast/test_jpeg_scan.py",),
     "mapdr/kernel/files": ("tests/kernel/test_files.py",),
-    "mapdr/store/retention": ("tests/store/test_retention.py", "tests/store/test_room.py"),
+    "mapdr/store/retention": (
+        "tests/store/test_clock.py",
+        "tests/store/test_retention.py",
+        "tests/store/test_room.py",
+    ),
     "mapdr/store/erasure": ("tests/store/test_erasure.py",),
     "mapdr/store/outbox": ("tests/store/test_outbox.py", "tests/store/test_study_events.py"),
     "mapdr/store/writer": ("tests/store/test_writer_steps.py", "tests/store/test_writer.py"),

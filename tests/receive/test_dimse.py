@@ -571,7 +571,7 @@ chunks = st.sampled_from(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.booleans(), st.lists(chunks | st.binary(max_size=30), max_size=6), st.booleans())
 def test_no_conversation_breaks_the_receiver(
     start: Start,

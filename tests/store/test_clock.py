@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 def clocked(wall: Wall, opener: Opener) -> Store:
     store = opener()
     store._clock = Clock(store.database, wall=wall.now)
+    store.spool._ids._clock = wall.now
     return store
 
 
@@ -206,6 +208,61 @@ def test_what_could_not_be_moved_is_moved_later(
             clocked.look_at_the_clock()
     assert clocked.look_at_the_clock()
     assert due_in(clocked) == pytest.approx(100.0, abs=2)
+
+
+@pytest.mark.parametrize("year", [-365 * 24 * HOUR, 365 * 24 * HOUR])
+def test_what_was_delivered_by_a_wrong_clock_is_purged_in_time(
+    clocked: Store, wall: Wall, year: float
+) -> None:
+    """Of one that was ahead, the hours of its images and their deliveries lie ahead for a year."""
+    wall.ahead = year
+    clocked.look_at_the_clock()
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    (row,) = clocked.ledger.lease("pacs", 9, 60, "n")
+    clocked.ledger.settle([Settlement(row.id, "delivered")])
+    wall.ahead = 0.0
+    clocked.look_at_the_clock()
+    push(clocked, "1.2")
+    assert clocked.writer.flush()
+    now = time.time()
+    if year > 0:
+        assert clocked.retention.purge(now + HOUR - 60, HOUR).images == 0
+        clocked.retention._ahead_due = time.monotonic()  # a day later
+    assert clocked.retention.purge(now + HOUR + 60, HOUR).images == 1
+    (left,) = clocked.spool.folder.rglob("*.dcm")
+    assert left.stem != row.instance.id
+
+
+def test_hours_that_lie_ahead_are_looked_through_once_a_day(
+    clocked: Store, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that comes lies there for as long as the clock was ahead."""
+    wall.ahead = 365 * 24 * HOUR
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    wall.ahead = 0.0
+    looked: list[str] = []
+    files = clocked.spool.files
+    monkeypatch.setattr(clocked.spool, "files", lambda hour: looked.append(hour) or files(hour))
+    at = [100.0]
+    monkeypatch.setattr("mapdr.store.retention.time", SimpleNamespace(monotonic=lambda: at[0]))
+    for later, times in ((0.0, 1), (60.0, 1), (86_300.0, 1), (86_401.0, 2), (86_460.0, 2)):
+        at[0] = 100.0 + later
+        clocked.retention.purge(time.time(), HOUR)
+        assert len(looked) == times
+
+
+def test_room_is_made_of_what_was_delivered_by_a_clock_that_was_ahead(clocked: Store, wall: Wall) -> None:
+    wall.ahead = 365 * 24 * HOUR
+    clocked.look_at_the_clock()
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    (row,) = clocked.ledger.lease("pacs", 9, 60, "n")
+    clocked.ledger.settle([Settlement(row.id, "delivered")])
+    wall.ahead = 0.0
+    clocked.look_at_the_clock()
+    assert clocked.retention.make_room(time.time(), lambda: False, 9.0).images == 1
 
 
 def test_the_order_of_images_does_not_depend_on_the_clock(clocked: Store, wall: Wall) -> None:

@@ -159,6 +159,25 @@ def test_one_change_of_the_clock_moves_once_for_all_processes(
     assert also == [(name, jump) for jump in moved for name in ("_quiet", "_sources")]
 
 
+def test_when_it_was_set_back_is_known_of_a_day_and_more(index: Memory) -> None:
+    def told() -> float | None:
+        with index.read() as connection:
+            return clock.set_back_at(connection)
+
+    at = [NOW]
+    looks = Clock(index, wall=lambda: at[0], steady=lambda: 500.0)
+    looks.move(10.0 - DAY)
+    assert told() is None
+    looks.move(-DAY)
+    assert told() == NOW
+    at[0] += 100.0
+    for jump in (DAY, -HOUR):
+        looks.move(jump)
+        assert told() == NOW
+    looks.move(-9 * DAY)
+    assert told() == NOW + 100.0
+
+
 class Moves:
     """A clock of which only what it moves is looked at."""
 

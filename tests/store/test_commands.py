@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -100,8 +101,11 @@ def test_a_newer_index_is_refused_with_a_cure(store: Store, opener: Opener) -> N
         opener(start=False)
 
 
-def test_an_unknown_database_is_refused(opener: Opener) -> None:
+def test_an_unknown_database_is_refused(
+    opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mapdr.kernel.errors import ConfigurationError
 
+    monkeypatch.chdir(tmp_path)  # a file of no folder would be made there
     with pytest.raises(ConfigurationError, match="postgresql"):
         opener(start=False, database="mysql://x")

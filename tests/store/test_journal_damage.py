@@ -378,6 +378,25 @@ def record_places(path: Path) -> Iterator[int]:
         yield from (each.at + each.offset for each in record.records(read, length))
 
 
+def test_what_a_later_checkpoint_has_written_anew_is_written_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A power failure took the last record, whose file was flushed, and with it the checkpoint, before it."""
+    last = segment.Checkpoint(world.journal.folder)
+    last.write(IMAGES + 1)
+    last.close()
+    assert [replay(world.spool) for _ in range(3)] == [IMAGES, 0, 0]
+    assert caplog.text.count("is later than its segments") == 1
+    assert held(world.path) == world.answered
+    after = World(world.path)
+    after.push("1.2.9")
+    after.close()
+    for path in world.path.rglob("*.dcm"):
+        path.unlink()
+    assert replay(after.spool) == 1
+    assert held(world.path) == after.answered
+
+
 def test_a_damaged_segment_is_not_taken_for_an_earlier_copy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

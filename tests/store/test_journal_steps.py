@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mapdr.kernel.durable import FlushFailed
 from mapdr.kernel.errors import Refused
 from mapdr.store.spool.journal import journal as journal_module
 from mapdr.store.spool.journal import record, segment
@@ -228,6 +229,24 @@ def test_what_could_not_be_written_is_no_record(around: Around) -> None:
             around.append()
     assert (around.journal.files(), around.journal._appended) == ((1, [path]), 1)
     assert around.done == [("begin", 1), ("flush", "001.segment")]
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+def test_without_a_journal_no_image_is_safe_by_a_flush_that_is_not_believed(
+    around: Around, whose: str
+) -> None:
+    """Also by one that said that all was well, after another one had failed."""
+    around.journal._gone = True
+
+    def flushes(path: Path) -> None:
+        if whose == "its own":
+            raise FlushFailed(errno.EIO, os.strerror(errno.EIO))
+        around.journal.trust.lose("a flush to the disk failed")
+
+    around.monkeypatch.setattr(journal_module, "sync_file", flushes)
+    around.monkeypatch.setattr(journal_module, "sync_folder", lambda folder: None)
+    with pytest.raises(Refused, match="a flush to the disk failed"):
+        around.append()
 
 
 def test_the_keeper_waits_for_the_first_file_or_the_end(around: Around) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from mapdr.kernel.item import Routing
 from mapdr.store import Selection, Settlement, Store
@@ -82,19 +84,22 @@ def test_studies_come_in_the_order_that_is_asked_for(store: Store) -> None:
 def test_where_much_is_chosen_studies_are_looked_through_in_portions(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until so many are found as are asked for, and no further."""
-    looked: list[int] = []
+    """Until so many are found as are asked for, and no further; none is read whole that is not told."""
+    asked: list[tuple[str, int]] = []
 
-    def counted(items: list[object], size: int) -> object:
-        for some in portions(items, size):
-            looked.append(len(some))
-            yield some
+    def executed(connection: object, cursor: object, text: str, parameters: Any, *_: object) -> None:
+        asked.append((text, len(parameters)))
 
     monkeypatch.setattr(overview, "_LOOKED_AT", 1)
-    monkeypatch.setattr(overview, "portions", lambda items, size=500: counted(items, size))
-    assert uids(store, Selection(peer="WS", limit=1)) == ["8"]
-    assert looked == [1, 1], "one study was looked through, and one is told"
-    looked.clear()
+    event.listen(store.database._reader, "before_cursor_execute", executed)
+    try:
+        assert uids(store, Selection(peer="WS", limit=1)) == ["8"]
+    finally:
+        event.remove(store.database._reader, "before_cursor_execute", executed)
+    looked = [text for text, _ in asked if text.startswith("SELECT DISTINCT study.id")]
+    whole = [(text, count) for text, count in asked if "study.tags" in text]
+    assert len(looked) == 1, "one study was looked through"
+    assert [count for _, count in whole] == [1], "and one is told"
     assert uids(store, Selection(destination="b", limit=2)) == ["8", "9"]
     assert uids(store, Selection(peer="WS", limit=9)) == ["8"]
     assert uids(store, Selection(modality="MR", limit=1), "oldest") == ["7"]

@@ -85,6 +85,17 @@ def test_unrouted_images_find_their_way(opener: Opener) -> None:
     assert {row.batch for row in store.ledger.lease("pacs", 9, 60, "n")} == {0}
 
 
+@pytest.mark.parametrize("left", [0, 600, -1])
+def test_what_a_power_failure_has_cut_is_told_as_missing(store: Store, left: int) -> None:
+    """Nothing is left of it, a part of its header, or all but its last byte."""
+    ids = [push(store, f"1.{number}") for number in range(2)]
+    assert store.writer.flush()
+    path = store.spool.path(ids[0])
+    path.write_bytes(path.read_bytes()[:left])
+    done = store.rerouting.reroute(Selection(), To("archive").route, frozenset())
+    assert (done.deliveries, done.missing) == (1, 1)
+
+
 def test_what_was_purged_is_told_as_missing(store: Store) -> None:
     push(store, "1.1")
     lost = push(store, "1.2")

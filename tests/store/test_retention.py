@@ -193,8 +193,10 @@ def test_hours_are_purged_up_to_that_of_the_retention(
     three: tuple[Retention, Hours, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retention, spool, ids = three
-    monkeypatch.setattr("mapdr.store.retention.hour_of_time", lambda moment: HOURS[1])
-    assert retention.purge(time.time() + 100, 1).images == 2
+    now = time.time() + 100
+    named = {now - 1: HOURS[1], now + 86_400: HOURS[2]}
+    monkeypatch.setattr("mapdr.store.retention.hour_of_time", lambda moment: named[moment])
+    assert retention.purge(now, 1).images == 2
     assert spool.removed == [ids[0], HOURS[0], ids[1], HOURS[1]]
 
 
@@ -219,6 +221,28 @@ def test_room_is_made_hour_by_hour_and_goes_on_where_its_time_was_over(
     spool.removed.clear()
     retention.make_room(now, lambda: False, 9)
     assert [each for each in spool.removed if each in HOURS] == HOURS
+
+
+def test_hours_that_lie_ahead_are_gone_on_with_where_the_time_was_over(
+    three: tuple[Retention, Hours, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due comes first, and not again before the walk ahead has ended."""
+    retention, spool, ids = three
+    now = time.time() + 100
+    named = {now - 1: HOURS[0], now + 86_400: HOURS[0]}
+    monkeypatch.setattr("mapdr.store.retention.hour_of_time", lambda moment: named[moment])
+    monkeypatch.setattr("mapdr.store.retention.hour_of", lambda id_: HOURS[ids.index(id_)])
+    monkeypatch.setattr("mapdr.store.retention.time", Ticks())
+    done = retention.purge(now, 1, 0.5)
+    assert (done.images, done.more) == (2, True)
+    assert spool.removed == [ids[0], HOURS[0], ids[1], HOURS[1]]
+    spool.removed.clear()
+    done = retention.purge(now, 1, 99)
+    assert (done.images, done.more) == (1, False)
+    assert [each for each in spool.removed if each in HOURS] == HOURS[1:]
+    spool.removed.clear()
+    retention.purge(now, 1, 99)
+    assert [each for each in spool.removed if each in HOURS] == HOURS[:1]
 
 
 def test_what_was_purged_is_said_to_the_byte_and_to_the_moment(store: Store) -> None:
@@ -266,7 +290,7 @@ def test_a_walk_goes_on_behind_the_last_image_that_was_looked_at(monkeypatch: py
 
     def portions(most: int, newest: str = "") -> list[str]:
         seen: list[str] = []
-        for number, ids in enumerate(walk.portions(1.0, newest), 1):
+        for number, ids in enumerate(walk.portions(1.0, lambda hour: not newest or hour <= newest), 1):
             seen += ids
             if number == most:
                 clock[0] += 2.0

@@ -187,7 +187,8 @@ def test_an_index_that_is_refused_is_not_held_open(tmp_path: Path, monkeypatch: 
     assert len(closed) == 1
 
 
-def test_a_database_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_database_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a file of no folder would be made there
     with pytest.raises(ConfigurationError, match="postgresql"):
         Database.open("oracle://x", tmp_path, "process-crash")
     assert list(tmp_path.iterdir()) == []

@@ -88,6 +88,15 @@ def test_it_is_told_once_a_day_or_four_times_within_a_short_notice(
     assert not world.retention.look(NOW + 2 * pause - 1, keep).tell, "the last time counts"
 
 
+def test_what_a_clock_told_that_was_a_year_ahead_is_told_again(world: World) -> None:
+    """Else nobody would be told for a year, and nothing purged."""
+    world.retention.told(NOW + 365 * DAY, KEEP)
+    assert world.retention.look(NOW, KEEP).tell
+    world.retention.told(NOW, KEEP)
+    assert not world.retention.look(NOW, KEEP).tell
+    assert world.told() == [(NOW, NOW + NOTICE - KEEP)]
+
+
 def test_of_what_was_told_only_what_still_says_something_is_kept(world: World) -> None:
     told = [NOW, NOW + DAY, NOW + 2 * DAY, NOW + 8 * DAY, NOW + 9 * DAY]
     for at in told:

@@ -95,7 +95,7 @@ def test_a_frame_of_60000_by_60000_is_refused_by_its_header(pool: Decoders) -> N
         assert caught.value.reason in ("codec", "codec-mismatch")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_is_damaged_comes_back_too_or_is_refused(pool: Decoders, data: st.DataObject) -> None:
     form, stream = next(jpegs())

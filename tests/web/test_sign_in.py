@@ -76,11 +76,16 @@ def test_a_link_signs_in_once(page: Page, nobody: httpx.Client) -> None:
     assert audited(page) == [("ann", "Login", "0"), ("unknown", "Login", "4")]
 
 
-def test_a_link_ends(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("later", "holds"),
+    [(0.0, True), (signin.LINK_SECONDS + 1, False), (-5.0, True), (-365 * 86_400.0, False)],
+)
+def test_a_link_ends(doors: Doors, monkeypatch: pytest.MonkeyPatch, later: float, holds: bool) -> None:
+    """When its time is over, and when the clock was set back: it would hold for as long."""
     token = doors.make_link("ann", "viewer")
-    later = time.time() + signin.LINK_SECONDS + 1
-    monkeypatch.setattr(signin.time, "time", lambda: later)
-    assert doors.take_link(token) is None
+    now = time.time() + later
+    monkeypatch.setattr(signin.time, "time", lambda: now)
+    assert (doors.take_link(token) is not None) == holds
     assert doors.take_link("../../users") is None
 
 

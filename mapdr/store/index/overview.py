@@ -155,16 +155,19 @@ class Overview:
         """The first studies of an order that hold what is chosen, looked for study by study, and no further
         than they are found: where much is chosen, nobody looks at all of it."""
         holds = selection.deliveries if chosen.of_deliveries else selection.images
-        found: list[Row[Any]] = []
-        rows = connection.execute(query).all()
-        for some in portions(rows, _LOOKED_AT):
-            ids = [row.id for row in some]
-            held = holds(chosen, self._strings, _study.c.id).order_by(None).where(_study.c.id.in_(ids))
-            those = set(connection.execute(held.distinct()).scalars())
-            found += [row for row in some if row.id in those]
-            if len(found) >= limit:
-                break
-        return found[:limit]
+        found: list[int] = []
+        # Of all studies nothing but their numbers, and of these a part at a time.
+        with connection.execute(query.with_only_columns(_study.c.id)) as every:
+            for some in every.scalars().partitions(_LOOKED_AT):
+                held = holds(chosen, self._strings, _study.c.id).order_by(None).where(_study.c.id.in_(some))
+                those = set(connection.execute(held.distinct()).scalars())
+                found += [number for number in some if number in those]
+                if len(found) >= limit:
+                    break
+        rows: dict[int, Row[Any]] = {}
+        for some in portions(found[:limit]):
+            rows |= {row.id: row for row in connection.execute(select(_study).where(_study.c.id.in_(some)))}
+        return [rows[number] for number in found[:limit]]
 
     def newest_studies(self, beginning: str, number: int) -> list[str]:
         """The UIDs that begin so of the studies that were received last."""

@@ -23,6 +23,7 @@ from mapdr.dicom.scan import (
 )
 from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import is_valid_uid
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.files import READ, read_at
 from mapdr.kernel.item import TagPath
 
@@ -127,9 +128,11 @@ def _pieces(file: int, offset: int, size: int) -> Iterator[bytes]:
 def read_file_header(
     path: Path, offset: int, size: int, *, transfer_syntax_uid: str, wanted: frozenset[TagPath]
 ) -> ScannedHeader:
-    """The same for a file by name."""
+    """The same for a file by name; Permanent is raised, too, where that has been cut."""
     file = os.open(path, READ)
     try:
+        if os.fstat(file).st_size < offset + size:
+            raise Permanent("the file is shorter than what was received", reason="damaged")
         begun = read_at(file, min(PREFIX, size), offset)
         return read_header(file, offset, size, begun, transfer_syntax_uid=transfer_syntax_uid, wanted=wanted)
     finally:

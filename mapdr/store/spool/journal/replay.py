@@ -60,16 +60,16 @@ def replay(spool: SpoolFolder) -> int:
         )
         done, looked = 0, [_look(each.path, 0) for each in looked]
     files = Files(folder)
+    is_copy = done != checkpoint.sequence
     try:
         _write_all(looked, spool, files)
-        is_copy = done != checkpoint.sequence
         missing = 0 if is_copy else _missing(looked, done, from_there=checkpoint.is_whole)
         if missing > 0 or any(each.damage for each in looked):
             _tell(looked, missing)
             files.flush(_of_these_hours(looked, spool))
     finally:
         files.close()
-    if reach > checkpoint.sequence:
+    if reach > checkpoint.sequence or is_copy:  # else a copy is written anew at each start
         last = segment.Checkpoint(folder)
         try:
             last.write(reach)
