@@ -104,7 +104,8 @@ class Oracle:
         return "lossy" if is_lossy else "lossless"
 
     def _left(self) -> str:
-        reason = self._facts.get("reason", "")
+        # What a receiver has asked for is not kept.
+        reason = self._facts.get("reason") or self._made.note.removeprefix("not compressed: ")
         assert self._promise.edits or self._blob == self._case.blob
         self._header(self._promise.edits)
         if not self._made.unmet and self._made.note:

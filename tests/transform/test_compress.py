@@ -23,9 +23,21 @@ from mapdr.transform.encode.compress import STAGE, CompressStep
 from mapdr.transform.encode.wish import CompressConfig
 from mapdr.transform.pipeline import Pipeline
 
-from .helpers import CODECS, EXPLICIT, Notebook, applied, image, payload_of, picture, read, settings
+from .helpers import (
+    CODECS,
+    EXPLICIT,
+    Notebook,
+    applied,
+    image,
+    payload_of,
+    picture,
+    read,
+    settings,
+    to_syntax,
+)
 
 LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
+RLE = "1.2.840.10008.1.2.5"
 US, SC, SEG, MG, VL = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("6.1", "7", "66.4", "1.2", "77.1.4"))
 
 
@@ -461,6 +473,20 @@ def test_what_would_not_become_smaller_goes_on_as_it_is() -> None:
     assert left == replace(payload, note="not compressed: not-smaller")
 
 
+@pytest.mark.usefixtures("decoders")
+def test_what_came_smaller_goes_by_the_rule_where_its_own_syntax_is_not_taken() -> None:
+    """A receiver is offered both, and nobody is told that it refused what it was not offered."""
+    payload, instance = payload_of(image(np.full((8, 8), 7), allocated=8, stored=8))
+    came = to_syntax(payload, RLE)
+    instance, memory, step = replace(instance, transfer_syntax_uid=RLE), Notebook(), lossless()
+    left = applied(step, came, instance, memory)
+    assert left == replace(came, note="not compressed: not-smaller", others=(LOSSLESS,))
+    assert applied(step, came, instance, memory) == left
+    pipeline = Pipeline([("compress", step)], settings(), CODECS)
+    made = pipeline.apply(came, instance, Notebook(), LOSSLESS)
+    assert (made.transfer_syntax_uid, made.unmet) == (LOSSLESS, "")
+
+
 def test_an_image_that_lost_something_already_loses_no_more() -> None:
     payload, instance = payload_of(with_change(LossyImageCompression="01"))
     assert applied(to_ten(), payload, instance, Notebook()).note == "not compressed: already-lossy"
@@ -612,3 +638,16 @@ def test_a_spooled_file_is_read_where_it_lies(tmp_path) -> None:
     with pytest.raises(Permanent) as caught:
         applied(lossless(), sliced, instance, Notebook())
     assert caught.value.reason == "damaged"
+
+
+def test_a_receiver_that_refuses_the_first_method_gets_the_colours_of_the_rule() -> None:
+    """A list without loss, of which it takes the second: RGB stays RGB, which not each of them shows else."""
+    shape = np.stack([picture(48, 48, 0, 255, seed) for seed in range(3)], axis=-1)
+    data = image(shape, allocated=8, stored=8, photometric="RGB", sop_class=VL)
+    for color, photometric in (("rgb", "RGB"), ("ybr", "YBR_RCT")):
+        step = compressing(to=["htj2k-lossless", "jpeg2000-lossless"], color=color)
+        made = Pipeline([("compress", step)], settings(), CODECS).apply(
+            *payload_of(data), Notebook(), LOSSLESS
+        )
+        assert made.transfer_syntax_uid == LOSSLESS
+        assert read(made).PhotometricInterpretation == photometric

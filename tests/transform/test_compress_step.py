@@ -405,12 +405,10 @@ def test_what_the_receiver_does_not_take_is_told_and_not_kept() -> None:
     assert (node.counts, memory.kept) == ({"compress.refused": 1}, 0)
 
 
-def test_the_lossless_syntax_of_the_rule_is_left_to_the_pipeline() -> None:
+def test_the_syntax_of_the_rule_that_a_receiver_asks_for_is_written_be_it_larger() -> None:
     pair = payload_of(ct())
-    node = Node(codec := Lossless(100), to="jpeg2000-lossless", ratio=None)
-    assert node.encode(pair, syntax=LOSSLESS) is pair[0]
-    assert not codec.encoded
-    # One of loss is made here, be it without loss in the end.
+    made = Node(Lossless(NATIVE + 10), to="jpeg2000-lossless", ratio=None).encode(pair, syntax=LOSSLESS)
+    assert (made.transfer_syntax_uid, made.note) == (LOSSLESS, "")
     made = Node(Lossless(1000), fixed(512)).encode(pair, syntax=LOSSY)
     assert made.transfer_syntax_uid == LOSSY
     made = Node(Lossless(1000), fixed(512, error=9), max_error=2).encode(pair, syntax=LOSSY)

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,12 +83,6 @@ def all_of(rule: Pipeline, cases: list[Case], folder: Path, threads: int) -> lis
         return list(pool.map(one, cases))
 
 
-def kept(memory: Notebook) -> dict[str, Any]:
-    """What is kept of an image, but for the size that its series goes by."""
-    facts = (memory.facts or {}).get("compress", {})
-    return {name: value for name, value in facts.items() if name != "cells"}
-
-
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("name", WRITTEN)
 def test_each_image_of_a_mixed_series_is_what_it_has_to_be(name: str, threads: int, tmp_path: Path) -> None:
@@ -98,6 +93,8 @@ def test_each_image_of_a_mixed_series_is_what_it_has_to_be(name: str, threads: i
     for number, made in enumerate(all_of(pipeline(config, promise), cases, tmp_path, threads)):
         facts = (made.memory.facts or {}).get("compress", {})
         if isinstance(made.payload, Permanent):
+            if name == "near" and made.case.name == "one-pixel" and sys.version_info < (3, 12):
+                continue  # what writes JPEG-LS there has no room for it (docs/known-limits.md)
             # Nothing is sent to a receiver that takes nothing that the image may be written in.
             if made.case.loss != "left" or made.case.asked in ("", EXPLICIT, IMPLICIT):
                 faults.append(f"{number}: {made.case.name}, {made.case.asked}: {made.payload}")
@@ -113,7 +110,7 @@ def test_each_image_of_a_mixed_series_is_what_it_has_to_be(name: str, threads: i
         assert isinstance(alone, Payload)
         if found := list(differences(made.payload, alone)):
             faults.append(f"{number}: {made.case.name}: alone it differs in {', '.join(found)}")
-        if kept(again) != kept(made.memory):
+        if again.facts != made.memory.facts:
             faults.append(f"{number}: {made.case.name}: alone other facts are kept")
     assert not faults, "\n".join(faults)
     assert ends["lossless"] > 15

@@ -58,6 +58,8 @@ from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
 from mapdr.transform.view import Held
 
+NOT_SMALLER = "not-smaller"
+"""Why an image leaves as it came that the rule's method would make larger."""
 PLANS = 256
 """Plans that are kept for images that say the same of themselves."""
 
@@ -98,29 +100,29 @@ class CompressStep:
 
         Raises Permanent: "unreadable", "fragments", "codec", "codec-crash", "codec-mismatch", "quality".
         """
-        known = memory.recall() or {}
-        if known.get("course") == Course.UNCHANGED:
-            return self._leave(document.payload, str(known.get("reason", "")))
+        known, is_asked = memory.recall() or {}, bool(syntax)
+        left = str(known.get("reason", "")) if known.get("course") == Course.UNCHANGED else None
+        if left not in (None, NOT_SMALLER):
+            return self._leave(document.payload, left)
         planned = self._planned(document, instance, syntax)
+        if left is not None:
+            return self._larger(document.payload, planned)
         if planned.method is None:
-            return self._unchanged(document, planned, memory, known, is_asked=bool(syntax))
-        is_lossless = planned.course is Course.LOSSLESS
-        is_theirs = syntax and is_lossless and planned.syntax == syntax == planned.method.lossless
-        if is_theirs and not planned.to_rgb:
-            # The pipeline writes what a receiver asks for, and the rule lacks nothing.
-            return document.payload
+            return self._unchanged(document, planned, memory, known, is_asked=is_asked)
         document.as_rgb(planned.to_rgb)
         try:
             try:
-                result, facts = self._compress(document, instance, planned, known, memory)
+                result, facts = self._compress(document, instance, planned, known, memory, is_asked=is_asked)
             except OutsideBitsStored as outside:
                 document.keep_whole_cells()
                 spared = _spared(planned, outside.reason)
-                result, facts = self._compress(document, instance, spared, {}, memory)
-        except LeaveAsIs as left:
+                result, facts = self._compress(document, instance, spared, {}, memory, is_asked=is_asked)
+        except LeaveAsIs as objection:
             document.as_rgb(False)
-            facts = {"course": Course.UNCHANGED.value, "reason": left.reason}
-            result = self._leave(document.payload, left.reason)
+            why = objection.reason
+            facts = {"course": Course.UNCHANGED.value, "reason": why}
+            payload = document.payload
+            result = self._larger(payload, planned) if why == NOT_SMALLER else self._leave(payload, why)
         if facts != known:
             memory.keep(facts)
         if result.parts is document.payload.parts:
@@ -180,8 +182,11 @@ class CompressStep:
         planned: Plan,
         known: Mapping[str, Any],
         memory: Memory,
+        *,
+        is_asked: bool,
     ) -> tuple[Payload, dict[str, Any]]:
-        """What the planned method makes, and what is kept of it. Raises LeaveAsIs."""
+        """What the planned method makes, and what is kept of it. `is_asked`: the receiver takes no other
+        syntax. Raises LeaveAsIs."""
         planned = _as_before(planned, known, self._wish)
         method = planned.method
         assert method is not None
@@ -209,8 +214,10 @@ class CompressStep:
             at_once=at_once,
         )
         encoded, facts = self._encode(encoder, planned, instance, known, memory)
-        if encoded.size >= document.source_bytes and not (self._may_grow or planned.to_rgb):
-            raise LeaveAsIs("not-smaller")
+        # Where a receiver asks for a syntax without loss, what came does not do, be it smaller.
+        may_grow = self._may_grow or planned.to_rgb or (is_asked and encoded.setting is None)
+        if encoded.size >= document.source_bytes and not may_grow:
+            raise LeaveAsIs(NOT_SMALLER)
         if encoded.setting is None:
             facts["ratio"] = round(image.native_bytes / encoded.size, 2)
         elif self._goal is not None and not known:
@@ -225,6 +232,8 @@ class CompressStep:
                     _learnt_under(instance, method, image),
                 )
                 self._precedents.note(document, instance, decided)
+        if "cells" in known:
+            facts["cells"] = known["cells"]  # by which a node that restarts knows the image's series
         facts |= _cut_off(document)
         return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
 
@@ -244,7 +253,7 @@ class CompressStep:
         made = native(document, planned.syntax, self._settings)
         is_larger = is_deflated(planned.syntax) and made.length >= document.payload.length
         if is_larger and not document.is_rewritten:
-            raise LeaveAsIs("not-smaller")
+            raise LeaveAsIs(NOT_SMALLER)
         return replace(made, note=_noted("", document))
 
     def _encode(
@@ -342,6 +351,13 @@ class CompressStep:
             treatment=Treatment.TRANSCODED,
             note=_noted(f"compressed without loss: {reason}" if reason else "", document),
         )
+
+    def _larger(self, payload: Payload, planned: Plan) -> Payload:
+        """The payload that came, for a receiver that takes its transfer syntax: it is the smallest.
+        Another one gets the image by the rule's method, which is smaller than without a codec."""
+        offers = planned.lossless_syntax and payload.transfer_syntax_uid not in NATIVE
+        others = (planned.lossless_syntax,) if offers else ()
+        return replace(self._leave(payload, NOT_SMALLER), others=others)
 
     def _leave(self, payload: Payload, reason: str) -> Payload:
         self._settings.watch.count(f"compress.left.{reason}")
