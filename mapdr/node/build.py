@@ -35,8 +35,8 @@ class Builder:
         self._watch = watch
         self._site_key = site_key(node.data)
         self._scratch = emptied(node.data / FOLDER / node.name)
-        # One more than there are codec threads: while one reads an image, or waits for the interpreter's
-        # lock, the others encode (10:1 of CT slices on two cores: as much time of processor, and none idle).
+        # As many as there are processors: with one more each frame is in the others' way in the caches, and
+        # more images of a new series are encoded before its first has taught their level (record 106).
         preparers = node.workers
         self._pool = ThreadPoolExecutor(preparers, thread_name_prefix="prepare")
         settings = self._settings("transform")
