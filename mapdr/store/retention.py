@@ -197,7 +197,8 @@ def _last_settled(
         .group_by(_delivery.c.instance)
     )
     rows = connection.execute(query).all()
-    ahead = {row.instance for row in rows if row.last is not None and row.last > now}
+    # By a day or more: one that ended while this round is under way, or before a small step, is no such one.
+    ahead = {row.instance for row in rows if row.last is not None and row.last > now + _DAY}
     back = set_back_at(connection) if ahead else None
     ended = {row.instance: back if row.instance in ahead else row.last for row in rows if row.least >= ENDED}
     return {row.instance: (ended.get(row.instance), bool(row.arrived)) for row in rows}

@@ -1,6 +1,6 @@
 """The writer: one thread that enters arrivals into the index, a batch per transaction.
 
-    receivers ── submit ──▶ waiting ── linger (40 ms, or a full batch) ──▶ transaction ──▶ on_commit
+    receivers ── submit ──▶ waiting ── linger (40 to 160 ms, or a full batch) ──▶ transaction ──▶ on_commit
                    │           │                                              │
                    └ blocks ◀──┘ 2,000 are not yet there                      └ fails: tried again, nothing
                                                                                 is lost: files are safe

@@ -276,3 +276,24 @@ def test_the_order_of_images_does_not_depend_on_the_clock(clocked: Store, wall: 
     rows = clocked.ledger.lease("pacs", 9, 60, "n")
     assert [row.instance.id for row in rows] == [first, second, third]
     assert len(clocked.listing.select(Selection())) == 3
+
+
+@pytest.mark.parametrize("ahead", [1.0, 90.0])
+def test_what_has_just_been_delivered_is_kept_though_a_clock_was_set_back_long_ago(
+    clocked: Store, wall: Wall, ahead: float
+) -> None:
+    """It ended after the round of the purge began, or before a clock was put right by little."""
+    wall.ahead = 365 * 24 * HOUR
+    clocked.look_at_the_clock()
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    wall.ahead = 0.0
+    clocked.look_at_the_clock()
+    push(clocked, "1.5")
+    assert clocked.writer.flush()
+    later = time.time() + 30 * 24 * HOUR
+    wall.ahead = 30 * 24 * HOUR + ahead
+    rows = clocked.ledger.lease("pacs", 9, 60, "node")
+    assert rows
+    clocked.ledger.settle([Settlement(row.id, "delivered") for row in rows])
+    assert clocked.retention.purge(later, 7 * 24 * HOUR).images == 0
