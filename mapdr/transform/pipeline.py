@@ -111,6 +111,16 @@ class Pipeline:
         )
         self._opens_codestreams = any(step.reads is Reads.CODESTREAMS for _, step in self._header)
 
+    def _compared(self, instance: Instance, proof: Proof) -> Held | None:
+        """Nothing but the bytes of an image that are what was received: in memory, if they are few and serve
+        the steps. Raises as `Proof.check`."""
+        serves = self._has_more and not is_deflated(instance.transfer_syntax_uid)
+        if proof.size > AT_ONCE or not serves:
+            proof.check()
+            return None
+        budget.need(proof.size)
+        return Held(proof, proof.read())
+
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
         if not self._header and not self._has_more:
@@ -144,7 +154,7 @@ class Pipeline:
             return self._even(payload, instance, memory, syntax_override, None)
         held = None
         if not self.quick(instance) or syntax_override:
-            held = _compared(proof)  # before a codec is given bytes that are not an image's
+            held = self._compared(instance, proof)  # before a codec is given bytes that are not an image's
         try:
             payload = self._even(payload, instance, memory, syntax_override, held)
         except Exception:
@@ -216,13 +226,7 @@ class Pipeline:
         untouched = edited.parts is start.parts
         paints, paintings, notes = self._paints(start, instance, held)
         del start
-        in_memory = edited.in_memory + (len(held.data) if held else 0)
-        budget.hold(in_memory)
-        if held is not None and not wanted and not self._pixels:
-            followed = self._followed(edited, held, instance, memory)
-            if followed is not None:
-                return followed
-            budget.hold(in_memory)
+        budget.hold(edited.in_memory + (len(held.data) if held else 0))
         with OpenImage(
             edited,
             self._codecs,
@@ -236,15 +240,6 @@ class Pipeline:
             if made.parts is edited.parts:
                 made = _as_it_came(made, payload, untouched=untouched)
         return replace(made, note="; ".join(filter(None, (*notes, made.note)))) if notes else made
-
-    def _followed(self, edited: Payload, held: Held, instance: Instance, memory: Memory) -> Payload | None:
-        """The payload as that of an image of its series before it, where the step can do that."""
-        if self._encode is None:
-            return None
-        name, step = self._encode
-        if not isinstance(step, CompressStep):
-            return None
-        return step.follow(edited, held, instance, _StepMemory(memory, name))
 
     def _written(
         self, document: OpenImage, instance: Instance, memory: Memory, came: str, wanted: str
@@ -321,16 +316,6 @@ class Pipeline:
 
 AT_ONCE = 1 << 24
 """Bytes of an image that is read once, to compare it and to change it; of a larger one, frame by frame."""
-
-
-def _compared(proof: Proof) -> Held | None:
-    """Nothing but the bytes of an image that are what was received: in memory, if they are few. Raises as
-    `Proof.check`."""
-    if proof.size > AT_ONCE:
-        proof.check()
-        return None
-    budget.need(proof.size)
-    return Held(proof, proof.read())
 
 
 _LOSSLESS = CompressConfig(to="jpeg2000-lossless", color="ybr")

@@ -17,7 +17,6 @@ from typing import Any
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
-from mapdr.kernel.codec import OWN_WAY
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings
@@ -46,7 +45,6 @@ from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
 from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Subject, Wish, plan
-from mapdr.transform.encode.precedent import Decided, Goal, Precedents, follow
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
@@ -56,7 +54,6 @@ from mapdr.transform.encode.wish import CompressConfig, unavailable, without_eff
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
 from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
-from mapdr.transform.view import Held
 
 NOT_SMALLER = "not-smaller"
 """Why an image leaves as it came that the rule's method would make larger."""
@@ -89,10 +86,6 @@ class CompressStep:
         self._hints = Hints()
         self._courses = SeriesCourses() if config.is_auto else None
         self._plans: dict[tuple[Codecs, Subject, str], Plan] = {}
-        self._precedents = Precedents()
-        self._goal = None
-        if config.ratio is not None and not config.is_auto:
-            self._goal = Goal(config.ratio, self._guard, self._hints, settings.site_key)
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone, or with
@@ -128,25 +121,6 @@ class CompressStep:
         if result.parts is document.payload.parts:
             return result
         return replace(result, others=planned.others)
-
-    def follow(self, payload: Payload, held: Held, instance: Instance, memory: Memory) -> Payload | None:
-        """The payload that `encode` would give, of an image that says of itself what one of its series said
-        before it. None where there is none, or it has to go the whole way. Raises as `encode`.
-
-        `payload` is as it came, or has another header before its own pixels; `held` is what came.
-        """
-        precedent = self._precedents.of(payload, instance)
-        if precedent is None or self._goal is None or memory.recall():
-            return None
-        image = precedent.image
-        budget.need(image.work_bytes + streams_room(image.native_bytes, self._scratch))
-        followed = follow(precedent, payload, held, self._goal)
-        if followed is None:
-            return None
-        made, facts = followed
-        memory.keep(self._facts(Course.LOSSY, precedent.decided.planned) | facts)
-        self._settings.watch.count("compress.lossy")
-        return made
 
     def _planned(self, document: OpenImage, instance: Instance, syntax: str) -> Plan:
         """The plan of an image. One that says the same of itself has the same: it is made once a series."""
@@ -220,18 +194,6 @@ class CompressStep:
             raise LeaveAsIs(NOT_SMALLER)
         if encoded.setting is None:
             facts["ratio"] = round(image.native_bytes / encoded.size, 2)
-        elif self._goal is not None and not known:
-            lossy = codecs.lossy_encoder(method.lossy, method.codec)
-            if encoded.setting.way == OWN_WAY and encoder.dial.unit == "dB":
-                decided = Decided(
-                    planned,
-                    lossy,
-                    encoder.form(encoded.setting),
-                    padding,
-                    _changed_pixels(image, encoded, planned),
-                    _learnt_under(instance, method, image),
-                )
-                self._precedents.note(document, instance, decided)
         if "cells" in known:
             facts["cells"] = known["cells"]  # by which a node that restarts knows the image's series
         facts |= _cut_off(document)
