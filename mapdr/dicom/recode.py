@@ -99,7 +99,7 @@ def is_regular(data: bytes) -> bool:
         return True
     found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
     return all(
-        keeps(data[each.offset : each.end]) for each in found if each.vr == b"SQ" or each.length == UNDEFINED
+        _keeps(data[each.offset : each.end]) for each in found if each.vr == b"SQ" or each.length == UNDEFINED
     )
 
 
@@ -107,7 +107,7 @@ _SHORT = 1 << 12
 """Bytes of sequences of which it is kept that they are regular: those of a series are often alike."""
 
 
-def keeps(piece: bytes) -> bool:
+def _keeps(piece: bytes) -> bool:
     """Whether `recode` keeps each byte of one element (explicit VR little endian)."""
     return _kept(piece) if len(piece) <= _SHORT else _kept.__wrapped__(piece)
 

@@ -54,6 +54,9 @@ from mapdr.transform.even import evened
 from mapdr.transform.painted import Paint
 from mapdr.transform.view import Held
 
+AT_ONCE = 1 << 24
+"""Bytes of an image that is read once, to compare it and to change it; of a larger one, frame by frame."""
+
 
 class _StepMemory:
     """One step's share of what the pipeline remembers about an image."""
@@ -111,16 +114,6 @@ class Pipeline:
         )
         self._opens_codestreams = any(step.reads is Reads.CODESTREAMS for _, step in self._header)
 
-    def _compared(self, instance: Instance, proof: Proof) -> Held | None:
-        """Nothing but the bytes of an image that are what was received: in memory, if they are few and serve
-        the steps. Raises as `Proof.check`."""
-        serves = self._has_more and not is_deflated(instance.transfer_syntax_uid)
-        if proof.size > AT_ONCE or not serves:
-            proof.check()
-            return None
-        budget.need(proof.size)
-        return Held(proof, proof.read())
-
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
         if not self._header and not self._has_more:
@@ -163,6 +156,16 @@ class Pipeline:
         if not any(isinstance(part, FileSlice) and part.proof for part in payload.parts):
             proof.check()
         return payload
+
+    def _compared(self, instance: Instance, proof: Proof) -> Held | None:
+        """Nothing but the bytes of an image that are what was received: in memory, if they are few and serve
+        the steps. Raises as `Proof.check`."""
+        serves = self._has_more and not is_deflated(instance.transfer_syntax_uid)
+        if proof.size > AT_ONCE or not serves:
+            proof.check()
+            return None
+        budget.need(proof.size)
+        return Held(proof, proof.read())
 
     def apply(
         self,
@@ -213,7 +216,8 @@ class Pipeline:
         A deflated one is inflated once, for all of them.
         """
         came = payload.transfer_syntax_uid
-        start, beside = payload, len(held.data) if held else 0
+        start = payload
+        beside = in_hand = len(held.data) if held else 0
         if is_deflated(came):
             start = replace(
                 payload, transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN, parts=(inflated(payload),)
@@ -226,7 +230,7 @@ class Pipeline:
         untouched = edited.parts is start.parts
         paints, paintings, notes = self._paints(start, instance, held)
         del start
-        budget.hold(edited.in_memory + (len(held.data) if held else 0))
+        budget.hold(edited.in_memory + in_hand)
         with OpenImage(
             edited,
             self._codecs,
@@ -312,10 +316,6 @@ class Pipeline:
         if made.transfer_syntax_uid != target:
             raise Permanent(f"{made.note}, but the receiver takes nothing else", reason="syntax")
         return made
-
-
-AT_ONCE = 1 << 24
-"""Bytes of an image that is read once, to compare it and to change it; of a larger one, frame by frame."""
 
 
 _LOSSLESS = CompressConfig(to="jpeg2000-lossless", color="ybr")

@@ -60,6 +60,15 @@ def due_in(store: Store) -> float:
     return due - time.time()
 
 
+def delivered(store: Store) -> str:
+    """An image comes, and is delivered; its id."""
+    push(store, "1.1")
+    assert store.writer.flush()
+    (row,) = store.ledger.lease("pacs", 9, 60, "n")
+    store.ledger.settle([Settlement(row.id, "delivered")])
+    return row.instance.id
+
+
 @pytest.mark.parametrize("ahead", [-HOUR, -30.0, 200.0, HOUR])
 def test_the_next_try_comes_when_it_would_have_come(clocked: Store, wall: Wall, ahead: float) -> None:
     waits(clocked, 100.0)
@@ -217,10 +226,7 @@ def test_what_was_delivered_by_a_wrong_clock_is_purged_in_time(
     """Of one that was ahead, the hours of its images and their deliveries lie ahead for a year."""
     wall.ahead = year
     clocked.look_at_the_clock()
-    push(clocked, "1.1")
-    assert clocked.writer.flush()
-    (row,) = clocked.ledger.lease("pacs", 9, 60, "n")
-    clocked.ledger.settle([Settlement(row.id, "delivered")])
+    id_ = delivered(clocked)
     wall.ahead = 0.0
     clocked.look_at_the_clock()
     push(clocked, "1.2")
@@ -231,7 +237,7 @@ def test_what_was_delivered_by_a_wrong_clock_is_purged_in_time(
         clocked.retention._ahead_due = time.monotonic()  # a day later
     assert clocked.retention.purge(now + HOUR + 60, HOUR).images == 1
     (left,) = clocked.spool.folder.rglob("*.dcm")
-    assert left.stem != row.instance.id
+    assert left.stem != id_
 
 
 def test_hours_that_lie_ahead_are_looked_through_once_a_day(
@@ -256,10 +262,7 @@ def test_hours_that_lie_ahead_are_looked_through_once_a_day(
 def test_room_is_made_of_what_was_delivered_by_a_clock_that_was_ahead(clocked: Store, wall: Wall) -> None:
     wall.ahead = 365 * 24 * HOUR
     clocked.look_at_the_clock()
-    push(clocked, "1.1")
-    assert clocked.writer.flush()
-    (row,) = clocked.ledger.lease("pacs", 9, 60, "n")
-    clocked.ledger.settle([Settlement(row.id, "delivered")])
+    delivered(clocked)
     wall.ahead = 0.0
     clocked.look_at_the_clock()
     assert clocked.retention.make_room(time.time(), lambda: False, 9.0).images == 1

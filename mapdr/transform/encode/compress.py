@@ -9,7 +9,7 @@ done to it. What the search chose is kept before the image is sent, so that a re
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -52,7 +52,7 @@ from mapdr.transform.encode.series import SeriesCourses, of_series
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable, without_effect
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
-from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
+from mapdr.transform.image import LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
 
 NOT_SMALLER = "not-smaller"
@@ -169,7 +169,6 @@ class CompressStep:
             self._settings.watch.count("compress.lossless")
             return made, self._facts(planned.course, planned) | _cut_off(document)
         image, codecs = image_of(document), document.codecs
-        padding = None if planned.to_rgb else Padding.of(image.attributes, image)
         at_once = frames_at_once(image, self._settings)
         room = streams_room(image.native_bytes, self._scratch)
         budget.need(at_once * image.work_bytes + room + document.kept_bytes)
@@ -181,7 +180,7 @@ class CompressStep:
             document.frames,
             self._room,
             self._guard,
-            padding,
+            None if planned.to_rgb else Padding.of(image.attributes, image),
             scratch=self._scratch,
             # JPEG has no other colours that its readers expect (PS3.5 section 8.2.1).
             transform_colour=self._wish.transform_colour or not method.is_wavelet,
@@ -238,9 +237,9 @@ class CompressStep:
                 )
                 return encoder.lossy(setting), dict(known)
             image, method = encoder.image, planned.method.name
-            cells = _cells(image)
+            cells = (image.rows, image.columns, image.samples, image.stored)
+            key = (instance.series_instance_uid, method, *cells)
             others = partial(of_series, memory, method, cells)
-            key = _learnt_under(instance, planned.method, image)
             encoded = hit(encoder, self._aim, self._hints, key, self._courses, others=others)
         except Objection as objection:
             reason = objection.reason
@@ -284,7 +283,9 @@ class CompressStep:
             image = replace(image, attributes=document.told, whole=shown.whole)
         assert planned.method is not None
         uid, syntax = payload.sop_instance_uid, planned.lossless_syntax
-        changes = _changed_pixels(image, encoded, planned)
+        changes = pixel_changes(
+            image, encoded.photometric, syntax if encoded.setting is None else planned.syntax
+        )
         if image.overlays:
             changes.update(overlay_changes(document.frames))
         if payload.transfer_syntax_uid not in NATIVE:
@@ -298,6 +299,7 @@ class CompressStep:
             loss = Loss(shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encoded.frames.encapsulated()
+        changes.update(dict.fromkeys(OF_OTHER_FRAGMENTS))
         parts: tuple[Part, ...] = (
             splice(image.attributes.header, changes) + tables,
             *pixel_parts,
@@ -324,27 +326,6 @@ class CompressStep:
     def _leave(self, payload: Payload, reason: str) -> Payload:
         self._settings.watch.count(f"compress.left.{reason}")
         return replace(payload, note=f"not compressed: {reason}")
-
-
-Cells = tuple[int, int, int, int]
-
-
-def _cells(image: Image) -> Cells:
-    """What images of a series have to have in common, to tell each other anything: rows, columns, samples,
-    bits stored."""
-    return image.rows, image.columns, image.samples, image.stored
-
-
-def _learnt_under(instance: Instance, method: Method, image: Image) -> Hashable:
-    """What hints on an image's series are kept under."""
-    return instance.series_instance_uid, method.name, *_cells(image)
-
-
-def _changed_pixels(image: Image, encoded: Encoded, planned: Plan) -> dict[int, bytes | None]:
-    """Changes of a header that do not depend on what the codestreams hold."""
-    syntax = planned.lossless_syntax if encoded.setting is None else planned.syntax
-    changes = pixel_changes(image, encoded.photometric, syntax)
-    return changes | dict.fromkeys(OF_OTHER_FRAGMENTS)
 
 
 def _noted(note: str, document: OpenImage) -> str:

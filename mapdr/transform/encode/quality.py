@@ -175,7 +175,7 @@ class Reached:
         found["max_error"] = self.max_error
         if self.ssim is not None:
             found["ssim"] = round(self.ssim, 5)
-        return found | {"encodes": round(float(encodes), 1)}
+        return found | {"encodes": round(encodes, 1)}
 
 
 @dataclass(frozen=True, slots=True)
