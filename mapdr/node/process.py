@@ -25,6 +25,7 @@ from mapdr.kernel.permissions import private_opener
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.signals import handled
 from mapdr.node.assembly import DRAIN, Node
+from mapdr.node.heap import keep_freed
 from mapdr.node.reload import taken
 from mapdr.node.systemd import Systemd
 from mapdr.store.index.fault import index_named
@@ -147,7 +148,8 @@ class LogFile(logging.handlers.RotatingFileHandler):
 
 @contextmanager
 def _tuned() -> Iterator[None]:
-    """The interpreter as a node wants it (`SWITCH`, `YOUNG`)."""
+    """The interpreter as a node wants it (`SWITCH`, `YOUNG`), and the memory below it (`node.heap`)."""
+    keep_freed()
     switch, thresholds = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(SWITCH)
     gc.set_threshold(YOUNG)
