@@ -24,6 +24,9 @@ LONG_VRS = frozenset(vr.decode("ascii") for vr in scan_tables.LONG_VRS)
 SHORT_VRS = frozenset(vr.decode("ascii") for vr in scan_tables.SHORT_VRS)
 _OTHERS = -1
 """In the place of a tag: elements of groups whose lengths stay."""
+_LENGTH = 4
+"""Bytes of a group length's value. One without them says nothing, and is as good as none (it is of type 3:
+PS3.5 sections 7.2 and 7.4.5)."""
 
 
 class Data(Protocol):
@@ -151,7 +154,7 @@ def splice(header: bytes, changes: Mapping[int, bytes | None]) -> bytes:
     """`header` (explicit VR little endian) with top level elements replaced, added, or removed (None).
 
     Untouched elements keep their bytes and places; new ones go before the first higher tag; the group
-    lengths of changed groups are brought up to date. Raises Unreadable.
+    lengths of changed groups are brought up to date, but for those that say none. Raises Unreadable.
     """
     if (quickly := _spliced(header, changes)) is not None:
         return quickly
@@ -159,7 +162,7 @@ def splice(header: bytes, changes: Mapping[int, bytes | None]) -> bytes:
     added = sorted(changes)
     groups = {tag >> 16 for tag in changes}
     begin = end = 0  # of elements in other groups that go with what stands before them, in one piece
-    for tag, _, start, _, stop, _ in _fast.elements(header, 0, len(header), flags_of(EXPLICIT_LITTLE))[0]:
+    for tag, _, start, value, stop, _ in _fast.elements(header, 0, len(header), flags_of(EXPLICIT_LITTLE))[0]:
         if start == end and tag >> 16 not in groups and not (added and added[0] < tag):
             end = stop
             continue
@@ -168,7 +171,8 @@ def splice(header: bytes, changes: Mapping[int, bytes | None]) -> bytes:
         while added and added[0] < tag:
             pieces.append((added[0], changes[added.pop(0)] or b""))
         if tag not in changes:
-            pieces.append((tag, header[start:stop]))
+            says_length = tag & 0xFFFF or stop - value == _LENGTH
+            pieces.append((tag if says_length else _OTHERS, header[start:stop]))
         elif tag in added:
             added.remove(tag)
             pieces.append((tag, changes[tag] or b""))

@@ -203,7 +203,9 @@ class Writer:
                 self._state.wait(self._patience())
                 self._waiting += self._aside.due()
             if self._open and len(self._waiting) < BATCH:
-                self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, self._pace.pause)
+                # The pause of a busy time stays until the next transaction: that of a lone image, long after.
+                linger = self._pace.pause if self._pace.left else LINGER_SECONDS
+                self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, linger)
                 self._gather()
             uids: set[str] = set()
             while self._waiting and len(self._busy) < BATCH:

@@ -216,6 +216,14 @@ def test_group_lengths_that_are_there_are_kept_right(syntax: str) -> None:
     assert done.header == data_set(b"LONGER")
 
 
+@each_syntax
+def test_a_group_length_that_says_none_stays(syntax: str) -> None:
+    length = element(0x00100000, "UL", b"", syntax)
+    raw = length + element(0x00100020, "LO", b"ID", syntax)
+    done = apply(raw, syntax, SET(path("PatientID"), text("LONGER")))
+    assert done.header == length + element(0x00100020, "LO", b"LONGER", syntax)
+
+
 def test_an_element_that_comes_twice_comes_once_when_set() -> None:
     raw = element(0x00100020, "LO", b"ab") + element(0x00100020, "LO", b"cd")
     assert apply(raw, EXPLICIT, SET(path("PatientID"), text("XY"))).header == element(0x00100020, "LO", b"XY")

@@ -147,6 +147,17 @@ def test_group_lengths_follow_their_group_and_no_other() -> None:
     assert wrong in after
 
 
+@pytest.mark.parametrize("value", [b"", b"\1\0"])
+def test_a_group_length_that_says_none_stays(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not made up where none was told, by whatever way the header is changed."""
+    length = element(0x00080000, "UL", value)
+    changes = {0x00080018: element(0x00080018, "UI", b"1.2.3.4")}
+    wanted = length + HEADER[0] + changes[0x00080018]
+    assert splice(length + HEADER[0] + HEADER[1], changes) == wanted
+    monkeypatch.setattr(write, "_spliced", lambda header, changes: None)
+    assert splice(length + HEADER[0] + HEADER[1], changes) == wanted
+
+
 @pytest.mark.parametrize("undefined", [False, True])
 def test_an_item_is_put_at_the_end_of_a_sequence(undefined: bool) -> None:
     first, second = item([number(0x00280010, 1)]), item([number(0x00280010, 2)])
@@ -189,8 +200,9 @@ def headers(draw: st.DrawFn) -> bytes:
             value = VALUES.get(vr) or item([number(0x00280010, each)])
             inside += element(group << 16 | each, vr, value)
         if draw(st.integers(0, 3)) == 0:
-            off = draw(st.sampled_from([0, 0, 0, 2]))
-            inside = number(group << 16, len(inside) + off, "UL") + inside
+            off = draw(st.sampled_from([0, 0, 0, 2, None]))
+            length = b"" if off is None else struct.pack("<L", len(inside) + off)
+            inside = element(group << 16, "UL", length) + inside
         found += inside
     if draw(st.integers(0, 9)) == 0:
         found += element(0x00080009, "LO", b"late")

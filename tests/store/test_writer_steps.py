@@ -260,16 +260,21 @@ def test_rules_of_the_last_revisions_are_kept(world: World) -> None:
     assert world.writer._routes["rev2"] is routes[9]
 
 
-def test_the_linger_is_that_of_its_pace(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("left", "linger"), [(0.01, 0.09), (0.0, 0.04)])
+def test_the_linger_is_that_of_its_pace_until_its_pause_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch, left: float, linger: float
+) -> None:
+    """A lone image long after a busy time waits as on an idle node."""
+    monkeypatch.setattr(writer_module, "LINGER_SECONDS", 0.04)
     writer = world.writer
     waits: list[float | None] = []
     monkeypatch.setattr(writer._state, "wait_for", lambda until, seconds: waits.append(seconds))
     told: list[int] = []
-    pace = SimpleNamespace(pause=0.09, ended=told.append)
+    pace = SimpleNamespace(pause=0.09, left=left, ended=told.append)
     monkeypatch.setattr(writer, "_pace", pace)
     writer._waiting.extend([arrival(1), arrival(2)])
     assert writer._next_batch()
-    assert waits == [0.09]
+    assert waits == [linger]
     assert writer._enter()
     assert told == [2]
 

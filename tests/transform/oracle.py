@@ -36,7 +36,7 @@ METHODS = {
 }
 """The terms of PS3.3 section C.7.6.1.1.5.1 for what was lost in a transfer syntax."""
 NATIVE = (EXPLICIT, uids.IMPLICIT_VR_LITTLE_ENDIAN)
-GUARDED = {"ratio", "target", "padding", "corrupted", "max-error", "min-psnr", "min-ssim"}
+GUARDED = {"ratio", "target", "padding", "corrupted", "max-error", "min-psnr", "min-ssim", "asked-for"}
 """Why an image that may lose something goes without loss, though that is larger than the ratio."""
 PIXELS = 0x7FE00010
 
@@ -225,8 +225,8 @@ class Oracle:
             changes[0x00280006] = 0
             if self._made.transfer_syntax_uid == uids.JPEG_BASELINE:
                 changes[0x00280004] = "YBR_FULL_422"
-            elif self._asked == uids.JPEG2000_LOSSLESS:
-                # What a receiver insists on has the codec's own colours (docs/known-limits.md).
+            elif self._asked == uids.JPEG2000_LOSSLESS and self._made.unmet:
+                # What a receiver insists on, and no method of the rule writes, has the codec's own colours.
                 assert self._data.PhotometricInterpretation in ("RGB", "YBR_RCT")
                 changes[0x00280004] = self._data.PhotometricInterpretation
         if source.HighBit != source.BitsStored - 1 and not self._case.whole:

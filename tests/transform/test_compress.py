@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -485,6 +486,24 @@ def test_what_came_smaller_goes_by_the_rule_where_its_own_syntax_is_not_taken() 
     pipeline = Pipeline([("compress", step)], settings(), CODECS)
     made = pipeline.apply(came, instance, Notebook(), LOSSLESS)
     assert (made.transfer_syntax_uid, made.unmet) == (LOSSLESS, "")
+
+
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize(("color", "told"), [("rgb", "RGB"), ("ybr", "YBR_RCT")])
+def test_what_a_rule_with_loss_writes_without_has_the_rule_s_colours(color: str, told: str) -> None:
+    """An image that came smaller than the rule makes it is offered so (PS3.5 section 8.2.4)."""
+    payload, instance = payload_of(image(np.full((8, 8, 3), 7), allocated=8, stored=8, photometric="RGB"))
+    came = to_syntax(payload, RLE)
+    instance = replace(instance, transfer_syntax_uid=RLE)
+    pipeline = Pipeline([("compress", to_ten(color=color, allow=["secondary-capture"]))], settings(), CODECS)
+    assert pipeline.apply(came, instance, Notebook()).others == (LOSSLESS,)
+    memory = Notebook()
+    made = pipeline.apply(came, instance, memory, LOSSLESS)
+    assert (made.transfer_syntax_uid, made.unmet) == (LOSSLESS, "")
+    assert made.note == "compressed without loss: asked-for"
+    assert read(made).PhotometricInterpretation == told
+    assert memory.facts == {"compress": {"course": "lossless", "reason": "asked-for", "ratio": ANY}}
+    assert pipeline.apply(came, instance, memory, LOSSLESS) == made
 
 
 def test_an_image_that_lost_something_already_loses_no_more() -> None:

@@ -417,10 +417,13 @@ def test_pixels_are_encoded_once() -> None:
 def test_a_compression_that_the_receiver_refuses_is_told(spooled: Instance) -> None:
     steps = pipeline(COMPRESS)
     assert steps.prepare(spooled, Notebook()).unmet == ""
-    for syntax in (EXPLICIT, IMPLICIT, LOSSLESS):
+    for syntax in (EXPLICIT, IMPLICIT):
         payload = steps.prepare(spooled, Notebook(), syntax)
         assert payload.transfer_syntax_uid == syntax
         assert payload.unmet == "compression-refused"
+    payload = steps.prepare(spooled, Notebook(), LOSSLESS)
+    assert (payload.transfer_syntax_uid, payload.unmet) == (LOSSLESS, "")
+    assert payload.note == "compressed without loss: asked-for"
     lossless = pipeline(LOSSLESS_STEP)
     assert lossless.prepare(spooled, Notebook(), LOSSLESS).unmet == ""
     assert lossless.prepare(spooled, Notebook(), IMPLICIT).unmet == "compression-refused"

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mapdr.dicom import uids
@@ -14,7 +16,7 @@ from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
 from mapdr.kernel.codec import FrameFormat, PixelRange
 from mapdr.transform.encode import wish as wishes
 from mapdr.transform.encode.methods import AUTO, METHODS, Method, Name
-from mapdr.transform.encode.plan import REFUSED, Course, Plan, Subject, Wish, Writers, plan
+from mapdr.transform.encode.plan import ASKED, REFUSED, Course, Plan, Subject, Wish, Writers, plan
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED, MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
 from mapdr.transform.encode.wish import CompressConfig, unavailable, without_effect
 
@@ -248,7 +250,9 @@ def test_the_first_method_that_takes_the_image_is_used_and_the_others_are_told()
         (BOTH, (EXPLICIT, uids.JPEG2000), ("lossy", uids.JPEG2000, "")),
         (BOTH, (EXPLICIT,), ("original", EXPLICIT, REFUSED)),
         (BOTH, (IMPLICIT,), ("lossless", IMPLICIT, REFUSED)),
-        (BOTH, (uids.JPEG2000_LOSSLESS,), ("lossless", uids.JPEG2000_LOSSLESS, REFUSED)),
+        (BOTH, (uids.JPEG2000_LOSSLESS,), ("lossless", uids.JPEG2000_LOSSLESS, ASKED)),
+        (BOTH, (uids.HTJ2K_LOSSLESS, uids.JPEG2000), ("lossy", uids.JPEG2000, "")),
+        (BOTH, (uids.RLE_LOSSLESS,), ("lossless", uids.RLE_LOSSLESS, REFUSED)),
         (LOSSLESS, (uids.JPEG2000_LOSSLESS,), ("lossless", uids.JPEG2000_LOSSLESS, "")),
         (LOSSLESS, (uids.JPEG_BASELINE,), ("refuse", "", REFUSED)),
         (wanting("native"), (IMPLICIT,), ("lossless", IMPLICIT, "already-compressed")),
@@ -290,6 +294,55 @@ def test_an_image_that_cannot_get_to_its_receiver_is_refused() -> None:
     lossy = came(uids.JPEG_BASELINE)
     assert told(plan(lossy, LOSSY, WRITERS, (EXPLICIT,))) == ("lossless", EXPLICIT, "already-lossy")
     assert told(plan(lossy, LOSSY, WRITERS, (uids.JPEG2000,))) == ("refuse", "", "already-lossy")
+
+
+def test_a_receiver_that_takes_no_loss_gets_the_rule_s_method_without() -> None:
+    """With the rule's colours, and nobody is told that it refused the rule."""
+    found = plan(subject(form=RGB), LOSSY, WRITERS, (uids.JPEG2000_LOSSLESS,))
+    assert (told(found), found.method) == (("lossless", uids.JPEG2000_LOSSLESS, ASKED), METHODS["jpeg2000"])
+    found = plan(came(uids.JPEG2000_LOSSLESS), LOSSY, WRITERS, (uids.JPEG2000_LOSSLESS,))
+    assert told(found) == ("original", uids.JPEG2000_LOSSLESS, "already-compressed")
+    baseline = wanting("jpeg", lossy=True, to_rgb=True)
+    found = plan(replace(US_YBR, transfer_syntax_uid=EXPLICIT), baseline, WRITERS, (uids.JPEG_LOSSLESS_SV1,))
+    assert (told(found), found.to_rgb) == (("lossless", uids.JPEG_LOSSLESS_SV1, ASKED), True)
+    cannot = Writers({uids.RLE_LOSSLESS: ALL}, WRITERS.lossy)
+    assert told(plan(IMAGE, LOSSY, cannot, (uids.JPEG2000_LOSSLESS,))) == ("refuse", "", REFUSED)
+
+
+SYNTAXES = sorted(NATIVE | LOSSLESS_COMPRESSED | MAYBE_LOSSY)
+
+
+@given(
+    image=st.builds(
+        Subject,
+        st.sampled_from((CT, US, SEG, "1.2.3")),
+        st.sampled_from(SYNTAXES),
+        st.sampled_from((GREY, RGB, replace(RGB, photometric="YBR_FULL"), replace(GREY, signed=True))),
+        is_lossy=st.booleans(),
+        is_painted=st.booleans(),
+    ),
+    wish=st.builds(
+        Wish,
+        st.lists(st.sampled_from(list(METHODS.values())), min_size=1, max_size=3, unique=True).map(tuple),
+        lossy=st.booleans(),
+        transform_colour=st.booleans(),
+        to_rgb=st.booleans(),
+    ),
+    accepts=st.lists(st.sampled_from(SYNTAXES), min_size=1, max_size=3, unique=True),
+)
+def test_what_a_receiver_takes_is_what_it_gets(image: Subject, wish: Wish, accepts: list[str]) -> None:
+    """Or nothing leaves; and it is told that the rule was refused only where none of its methods is used."""
+    found = plan(image, wish, WRITERS, accepts)
+    assert (found.course is Course.REFUSE) == (found.syntax not in accepts)
+    if found.method is None:
+        return
+    assert found.method in wish.methods
+    assert found.reason != REFUSED
+    assert found.lossless_syntax in ("", *accepts)
+    if found.course is Course.LOSSY:
+        assert found.syntax == found.method.lossy
+    elif found.method.lossless != EXPLICIT:
+        assert found.syntax in (found.method.lossless, found.method.both and found.method.lossy)
 
 
 def test_what_no_codec_here_writes_is_refused_and_not_sent_otherwise() -> None:

@@ -34,6 +34,8 @@ from mapdr.transform.rgb import may_be_rgb
 
 REFUSED = "compression-refused"
 """The reason where the receiver takes none of the transfer syntaxes that the rule wants."""
+ASKED = "asked-for"
+"""The reason where the receiver takes no loss, but what one of the rule's methods writes without any."""
 NO_CODEC = "no-codec"
 """The reason where nothing here writes what the rule wants: it is not sent otherwise, for that is no property
 of the image."""
@@ -142,11 +144,13 @@ class Plan:
 def plan(subject: Subject, wish: Wish, writers: Writers, accepts: Sequence[str] | None = None) -> Plan:
     """What will be done with an image whose receiver takes `accepts` (None where that is not known).
 
-    The first of the rule's methods that takes the image and that the receiver takes is used. Where the
-    receiver takes none of them, the pixels go without further loss in the first of `accepts` that they can be
-    written in, with the reason `REFUSED` if the rule lacks something: its colours stay too.
+    The first of the rule's methods that takes the image and that the receiver takes is used; then the first
+    that it takes without loss, for the reason `ASKED`. Where the receiver takes none of them, the pixels go
+    without further loss in the first of `accepts` that they can be written in, with the reason `REFUSED` if
+    the rule lacks something: its colours stay too.
     """
-    wished = list(_wished(_recoloured(subject, wish), wish, writers))
+    recoloured = _recoloured(subject, wish)
+    wished = list(_wished(recoloured, wish, writers))
     best = wished[0]
     if accepts is None:
         others = dict.fromkeys(each.syntax for each in wished[1:] if each.syntax != best.syntax)
@@ -157,6 +161,9 @@ def plan(subject: Subject, wish: Wish, writers: Writers, accepts: Sequence[str] 
         return _carried(subject, writers, accepts, best.reason)
     for each in wished:
         if each.method is not None and (found := _accepted(each, accepts)):
+            return found
+    for each in wished:
+        if each.course is Course.LOSSY and (found := _without_loss(each, recoloured, wish, writers, accepts)):
             return found
     return _carried(subject, writers, accepts, REFUSED)
 
@@ -228,6 +235,19 @@ def _accepted(found: Plan, accepts: Sequence[str]) -> Plan | None:
         lossless = method.lossy
     syntax = method.lossy if found.course is Course.LOSSY else lossless
     return replace(found, syntax=syntax, lossless_syntax=lossless) if syntax in accepts else None
+
+
+def _without_loss(
+    found: Plan, subject: Subject, wish: Wish, writers: Writers, accepts: Sequence[str]
+) -> Plan | None:
+    """What the method of a plan with loss does for a receiver that takes what it writes without; None where
+    it takes neither, or the method does not write the image so."""
+    method = found.method
+    assert method is not None
+    if method.lossless not in accepts or _objection(subject, wish, method, writers, lossy=False):
+        return None
+    made = _by(subject, writers, method, "", lossy=False)
+    return replace(made, reason=made.reason or ASKED, syntax=method.lossless)
 
 
 def _against_loss(subject: Subject, wish: Wish) -> Iterator[str]:
