@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,8 +25,11 @@ class Finding(FakePipeline):
     def __init__(self, quick: bool = False) -> None:
         super().__init__(quick=quick)
         self.silent: set[str] = set()
+        self.go = threading.Event()
+        self.go.set()
 
     def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
+        assert self.go.wait(10)
         if instance.id not in self.silent:
             memory.keep({"id": "an earlier step's"})
             assert memory.recall() == {"id": "an earlier step's"}
@@ -64,6 +67,14 @@ def id_of(number: int) -> str:
     return make_instance(number).id
 
 
+def together(preparer: Preparer, chain: Finding, *numbers: int) -> list[Future[Payload]]:
+    """The images are asked for before the first of them is worked on."""
+    chain.go.clear()
+    asked: list[Future[Payload]] = [preparer.request(delivery(number), "") for number in numbers]
+    chain.go.set()
+    return asked
+
+
 def test_a_payload_is_handed_out_once_its_facts_are_kept() -> None:
     notes, chain = Notes(), Finding()
     chain.silent.add(id_of(2))
@@ -90,10 +101,22 @@ def test_facts_of_images_that_come_together_are_kept_in_one_transaction(
         preparer = Preparer(notes, lambda steps: chain, pool)
         preparer.request(delivery(1), "").result(10)
         assert notes.kept == [[id_of(1)]], "a lone image waits for none"
-        for each in [preparer.request(delivery(number), "") for number in range(2, 8)]:
-            assert each.result(10)
+        assert all(each.result(10) for each in together(preparer, chain, *range(2, 8)))
         preparer.close()
     assert [sorted(ids) for ids in notes.kept[1:]] == [sorted(map(id_of, range(2, 8)))]
+
+
+def test_the_last_image_at_work_waits_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts_writer, "SECONDS", 600.0)
+    notes, chain = Notes(), Finding()
+    chain.silent.add(id_of(5))
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(notes, lambda steps: chain, pool)
+        preparer.request(delivery(1), "").result(10)
+        for number in (2, 3):
+            assert all(each.result(10) for each in together(preparer, chain, number, number + 2))
+        preparer.close()
+    assert notes.kept == [[id_of(1)], [id_of(2), id_of(4)], [id_of(3)]], "whether the last has facts or none"
 
 
 def test_what_cannot_be_kept_is_told_to_who_asked_and_to_nobody_else(
@@ -105,11 +128,10 @@ def test_what_cannot_be_kept_is_told_to_who_asked_and_to_nobody_else(
     with ThreadPoolExecutor(4) as pool:
         preparer = Preparer(notes, lambda steps: chain, pool)
         preparer.request(delivery(1), "").result(10)
-        asked = {number: preparer.request(delivery(number), "") for number in (2, 3, 4)}
+        one, refused, other = together(preparer, chain, 2, 3, 4)
         with pytest.raises(OSError, match="No space left"):
-            asked[3].result(10)
-        for number in (2, 4):
-            assert asked[number].result(10)
+            refused.result(10)
+        assert all(each.result(10) for each in (one, other))
         preparer.close()
     assert sorted(notes.kept[1:]) == [[id_of(2)], [id_of(4)]]
 

@@ -66,7 +66,8 @@ class FactsWriter:
         self._write = write
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
-        self._closing = threading.Event()
+        self._closing = False
+        self._at_once = threading.Event()
         self._pace = Pace(SECONDS, LONGEST, rows=ROWS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="facts")
 
@@ -75,19 +76,23 @@ class FactsWriter:
         if noted.facts is not None:
             self._write([(noted.memory, noted.facts)])
 
-    def soon(self, noted: Noted, then: Then) -> None:
+    def soon(self, noted: Noted, then: Then, *, last: bool = False) -> None:
         """Have what was noted written, and call `then` with what `write` has raised for it, or with None.
 
-        Where nothing was noted, it is called at once; with CancelledError where it is closed first. Raises
-        RuntimeError once it is closed.
+        `last`: no other image is at work, whose facts it might wait for. Where nothing was noted, `then` is
+        called at once; with CancelledError where it is closed first. Raises RuntimeError once it is closed.
         """
         if noted.facts is None:
             then(None)
+            if last:
+                self._hurry()
             return
         with self._lock:
-            if self._closing.is_set():
+            if self._closing:
                 raise RuntimeError("nothing is written any more")
             self._waiting.append(_Waiting(noted.memory, noted.facts, then))
+            if last:
+                self._at_once.set()
             if len(self._waiting) > 1:
                 return  # who came first has the thread write
             try:
@@ -99,21 +104,28 @@ class FactsWriter:
     def close(self) -> None:
         """Begin to write no more; what waits is not handed out."""
         with self._lock:
-            self._closing.set()
+            self._closing = True
             waiting, self._waiting = self._waiting, []
+        self._at_once.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
         _tell(waiting, CancelledError())
 
+    def _hurry(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._at_once.set()
+
     def _gathered(self) -> None:
-        self._closing.wait(self._pace.left)
+        self._at_once.wait(self._pace.left)
         with self._lock:
             waiting, self._waiting = self._waiting, []
+            self._at_once.clear()
         if waiting:
             self._written(waiting)
         self._pace.ended(len(waiting))
 
     def _written(self, waiting: Sequence[_Waiting]) -> None:
-        if self._closing.is_set():
+        if self._closing:
             _tell(waiting, CancelledError())
             return
         try:

@@ -274,10 +274,16 @@ class Preparer:
             return
         future.worked.set_result(None)
         try:
-            self._facts.soon(noted, partial(self._hand_out, payload, share, future))
+            then = partial(self._hand_out, payload, share, future)
+            self._facts.soon(noted, then, last=not self._is_at_work())
         except RuntimeError:  # the node stops
             share.release()
             future.cancel()
+
+    def _is_at_work(self) -> bool:
+        """Whether an image is at work, or waits for a thread or for memory."""
+        with self._lock:
+            return any(not each.worked.done() for each in reversed(self._running.values()))
 
     def _hand_out(
         self, payload: Payload, share: Share, future: Future[Payload], error: Exception | None
