@@ -101,14 +101,17 @@ def from_found(found: scan_tables.Element) -> Element:
     return Element(tag, str(vr, "latin-1"), offset, value, end, length == UNDEFINED)
 
 
+_HEADS = tuple(tuple(struct.Struct(order + form) for form in ("HHI", "HH2sH", "HH2s2xI")) for order in "<>")
+"""Tag, VR and length (PS3.5 section 7.1): implicit, explicit, explicit with a long length; by byte order."""
+
+
 def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
     """Tag, VR and length of an element in any encoding. Raises struct.error if the length does not fit."""
-    start = struct.pack(encoding.order + "HH", tag >> 16, tag & 0xFFFF)
+    implicit, short, long = _HEADS[encoding.big]
     if encoding.implicit:
-        return start + struct.pack(encoding.order + "I", length)
-    if vr in LONG_VRS:
-        return start + vr.encode("ascii") + struct.pack(encoding.order + "HI", 0, length)
-    return start + vr.encode("ascii") + struct.pack(encoding.order + "H", length)
+        return implicit.pack(tag >> 16, tag & 0xFFFF, length)
+    form = long if vr in LONG_VRS else short
+    return form.pack(tag >> 16, tag & 0xFFFF, vr.encode("ascii"), length)
 
 
 def element(tag: int, vr: str, value: bytes, encoding: Encoding = EXPLICIT_LITTLE) -> bytes:
