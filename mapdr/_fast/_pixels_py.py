@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -140,7 +139,7 @@ def details(cells: Buffer, kind: str, rows: int, columns: int, samples: int) -> 
     return array("q", counts.tolist())
 
 
-def detail_bits(counts: Sequence[int], step: float) -> float:
+def detail_bits(counts: array[int], step: float) -> float:
     """Bits that as many details of each of `SIZES` take in steps of `step`, which is above 0.
 
     Raises ValueError for other than as many counts.
@@ -149,7 +148,7 @@ def detail_bits(counts: Sequence[int], step: float) -> float:
     return sum(count * math.log2(1 + size / step) for count, size in sized if count)
 
 
-def detail_level(counts: Sequence[int], scale: float, bits: float, least: float, most: float) -> float:
+def detail_level(counts: array[int], scale: float, bits: float, least: float, most: float) -> float:
     """The level in dB between `least` and `most` at which details take `bits`, in steps of `scale` at 0 dB.
 
     Raises as `detail_bits`.

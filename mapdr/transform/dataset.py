@@ -47,7 +47,7 @@ class DataSet:
     def __enter__(self) -> DataSet:
         parts: tuple[Part, ...] = self.payload.parts
         if is_deflated(self.payload.transfer_syntax_uid):
-            parts = (inflated(self.payload),)
+            parts = (inflated(self.payload, self._held),)
         self._view = PartsView(parts, self._held)
         try:
             self.pixel = self._find_pixels()
@@ -145,14 +145,14 @@ class DataSet:
         return recode(data, self.encoding, EXPLICIT_LITTLE, context=context, base=base)
 
 
-def inflated(payload: Payload) -> bytes:
+def inflated(payload: Payload, held: Held | None = None) -> bytes:
     """The data set of a deflated payload (PS3.5 section A.5), within the node's budget.
 
-    Raises Permanent for a broken one, and Short.
+    `held` is what of the payload is in memory already. Raises Permanent for a broken one, and Short.
     """
     most = budget.most()
     limit = INFLATE_LIMIT if most is None else min(most, INFLATE_LIMIT)
-    with PartsView(payload.parts) as view, view.buffer() as data:
+    with PartsView(payload.parts, held) as view, view.buffer() as data:
         size = inflated_size(data, limit)
         budget.need(size)
         if size > limit:

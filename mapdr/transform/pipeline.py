@@ -160,8 +160,7 @@ class Pipeline:
     def _compared(self, instance: Instance, proof: Proof) -> Held | None:
         """Nothing but the bytes of an image that are what was received: in memory, if they are few and serve
         the steps. Raises as `Proof.check`."""
-        serves = self._has_more and not is_deflated(instance.transfer_syntax_uid)
-        if proof.size > AT_ONCE or not serves:
+        if proof.size > AT_ONCE or not self._has_more:
             proof.check()
             return None
         budget.need(proof.size)
@@ -219,9 +218,8 @@ class Pipeline:
         start = payload
         beside = in_hand = len(held.data) if held else 0
         if is_deflated(came):
-            start = replace(
-                payload, transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN, parts=(inflated(payload),)
-            )
+            parts = (inflated(payload, held),)
+            start = replace(payload, transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN, parts=parts)
             start = replace(start, length=start.in_memory)
             if any(step.changes for _, step in self._header):
                 beside += start.length  # an edit copies pixels that are in memory

@@ -62,7 +62,7 @@ class Fed:
         self.submits = self.added = 0
         self.held: list[int] = []
         self.scheduler = SimpleNamespace(
-            submit=self._submit, add=self._add, clear=lambda: None, lacks_room=False
+            submit=self._submit, add=self._add, clear=lambda: None, lacks_room=False, at_once=3
         )
         leases = SimpleNamespace(
             seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows)), give_back=list
@@ -135,6 +135,24 @@ def test_a_lease_lasts_by_the_rate_at_which_images_are_taken(monkeypatch: pytest
     fed.feeder.empty()
     fed.ready.images = 0
     assert lease(LATE, 0) == FEW, "what was given back was not taken"
+
+
+def test_while_codecs_are_at_work_each_of_their_threads_has_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of slow images no more would leave than are prepared at once, and leases would stay that small."""
+    fed = Fed(monkeypatch, rows=1000)
+    fed.scheduler.at_once = 17
+    assert fed.fill(LATE + 1) == FEW
+    fed.ready.waiting = 1
+    assert not fed.feeder.wants_to_fill()
+    assert fed.feeder.fill(trial=False), "eight are too few"
+    assert [limit for limit, _, _ in fed.ledger.leases] == [FEW, 17]
+    assert not fed.feeder.fill(trial=False)
+    fed.ready.images = 17
+    assert not fed.feeder.wants_to_fill()
+    fed.ready.images = 16
+    assert fed.feeder.wants_to_fill()
+    fed.ready.waiting = 0
+    assert fed.fill(LATE + 1) == FEW, "what is prepared waits for its receiver alone"
 
 
 def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(

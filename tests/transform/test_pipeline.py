@@ -492,11 +492,21 @@ def test_what_a_recipe_makes_of_a_damaged_file_does_not_leave(
     assert caught.value.reason == "missing"
 
 
+@pytest.mark.parametrize("is_deflated", [False, True])
 @pytest.mark.parametrize(("at_once", "often"), [(1 << 24, 1), (100, 2)])
 def test_an_image_is_read_once_to_be_compared_and_changed(
-    spooled: Instance, monkeypatch: pytest.MonkeyPatch, at_once: int, often: int
+    spooled: Instance,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+    often: int,
+    is_deflated: bool,
+    tmp_path: Path,
 ) -> None:
     """A large one as often as it takes, frame by frame; and it becomes the same."""
+    if is_deflated:
+        deflates = pipeline({"type": "compress", "config": {"to": "deflated"}})
+        spooled = on_disk(deflates.prepare(spooled, Notebook()), spooled, tmp_path)
+        assert spooled.transfer_syntax_uid == DEFLATED
     expected = b"".join(pipeline(COMPRESS).prepare(proved(spooled), Notebook()).chunks())
     opened: list[object] = []
     open_now = os.open

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mapdr.dicom import uids
 from mapdr.kernel.codec import FrameFormat
 from mapdr.transform.encode import series as module
+from mapdr.transform.encode import wish as wishes
 from mapdr.transform.encode.aim import Aim, hit
 from mapdr.transform.encode.compress import STAGE, CompressStep
 from mapdr.transform.encode.frames import FrameEncoder
@@ -241,6 +242,20 @@ def test_a_node_that_restarts_goes_on_as_its_series_has_begun(
         assert memory.facts["course"] == course
         assert memory.facts["cells"] == CELLS
     assert [memory.asked for memory in memories] == [1, 0, 0]
+
+
+def test_so_does_one_with_a_single_method_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it makes is known by its method, for more may be installed another day."""
+    monkeypatch.setattr(wishes, "lacking", lambda name: "" if name == "htj2k" else "it is not here")
+    values = slices(1)[0]
+    before = Notebook()
+    applied(auto(20.0), *payload_of(image(values, stored=12)), before)
+    assert before.facts is not None
+    assert (before.facts["course"], before.facts["method"]) == ("lossy", "htj2k")
+    after = Series(before.facts)
+    applied(auto(2.0), *payload_of(image(values, stored=12)), after)
+    assert after.facts is not None
+    assert after.facts["course"] == "lossy"
 
 
 def test_a_step_is_told_its_own_share_of_what_was_kept() -> None:

@@ -98,7 +98,7 @@ class Feeder:
 
     def wants_to_fill(self) -> bool:
         """Whether `fill` has something to do now that an image was taken."""
-        if self._starved and len(self._ready) < self._chunk:
+        if self._starved and len(self._ready) < self._enough():
             self._starved = False
             return True
         return self._scheduler.lacks_room
@@ -110,7 +110,7 @@ class Feeder:
         images go now. Raises what the ledger raises.
         """
         self._scheduler.submit()
-        if len(self._ready) >= self._chunk:
+        if len(self._ready) >= self._enough():
             self._starved = self._more
             if not trial:
                 self._let_stat_overtake()
@@ -189,7 +189,15 @@ class Feeder:
         elif gone * LATE < self._chunk * took:
             self._chunk = max(FEW, self._sessions * 2, self._chunk // 2)
         self._chunk = max(self._chunk, min(CHUNK, self._in_batches(left)))
-        return self._chunk
+        return self._enough()
+
+    def _enough(self) -> int:
+        """Images that the ready queue should hold: a lease, but while codecs are at work one for each thread.
+
+        A lease is sized by the rate at which images leave, and of slow ones no more leave than are prepared
+        at once.
+        """
+        return max(self._chunk, self._scheduler.at_once) if self._ready.unprepared() else self._chunk
 
     def _in_batches(self, left: int) -> int:
         """Rows of a lease that fills a batch for each session; 0 where no batches are sent.

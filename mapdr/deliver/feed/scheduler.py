@@ -52,6 +52,8 @@ class Scheduler:
         watch: Watch,
         on_progress: Callable[[], None],
     ) -> None:
+        self.at_once = preparer.share
+        """How many images may be with the codec threads."""
         self._destination = destination
         self._preparer = preparer
         self._ready = ready
@@ -102,7 +104,7 @@ class Scheduler:
         """The image that a codec thread may have next; it counts as at work from now on."""
         with self._lock:
             self.lacks_room = False
-            if not self._waiting or len(self._at_work) >= self._preparer.share:
+            if not self._waiting or len(self._at_work) >= self.at_once:
                 return None
             size = self._waiting[0].delivery.instance.size
             # One that is larger than all that may be ahead leaves the half to those behind it.

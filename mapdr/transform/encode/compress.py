@@ -270,7 +270,9 @@ class CompressStep:
     def _facts(self, course: Course, planned: Plan, reason: str = "") -> dict[str, Any]:
         """What is kept of an image, so that a retry makes the same bytes."""
         facts: dict[str, Any] = {"course": course.value}
-        if len(self._wish.methods) > 1 and planned.method is not None:
+        # Of "auto" there may be more another day, and by the method a node knows the series again.
+        may_be_another = self._config.is_auto or len(self._wish.methods) > 1
+        if may_be_another and planned.method is not None:
             facts["method"] = planned.method.name
         if reason:
             facts["reason"] = reason
