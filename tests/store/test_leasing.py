@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from mapdr.kernel.item import Priority
 from mapdr.store import Selection, Settlement, Store
+from mapdr.store.queue import ledger
 from mapdr.store.queue.ledger import SHARE
 from store.conftest import Opener
 from store.entered import facts, image, to
@@ -222,3 +225,27 @@ def test_when_the_next_row_is_due(store: Store, clock: Clock) -> None:
     store.ledger.release_destination("pacs")
     assert store.ledger.held_destinations() == {"other": 2500.0}
     assert leased(store) == [2]
+
+
+@pytest.mark.parametrize(("quiet", "untried_first", "stat_only"), list(product((False, True), repeat=3)))
+def test_each_way_to_lease_takes_what_its_statement_gives_through_the_library(
+    store: Store, quiet: bool, untried_first: bool, stat_only: bool
+) -> None:
+    """Prepared once and run by position, or built and run by SQLAlchemy: the same rows in the same order."""
+    for nth, (study, priority) in enumerate(product(("9", "7", "8"), Priority)):
+        owe(store, *range(4 * nth + 1, 4 * nth + 5), priority=priority, study=study)
+    put_back = store.ledger.lease("pacs", 7, 60, "node")
+    store.ledger.settle([Settlement(row.id, "pending") for row in put_back])
+    # The clock of the index itself is not set by the test: what came there counts as quiet here.
+    moment = 4e9 if quiet else 0.0
+    due = ledger._due(quiet=quiet, untried_first=untried_first, stat_only=stat_only)
+    asked = {"target": store.strings.number("pacs"), "now": 1000.0, "most": 5, "quiet": moment}
+    with store.database.read() as connection:
+        plain = connection.execute(due, asked).all()
+    how = {"untried_first": untried_first, "stat_only": stat_only}
+    rows = store.ledger.lease("pacs", 5, 60, "node", quiet_seconds=1000.0 - moment if quiet else 0.0, **how)
+    assert [row.id for row in rows] == [row.id for row in plain]
+    assert [(row.batch, row.priority, row.attempts) for row in rows] == [
+        (row.batch, row.priority, row.attempts) for row in plain
+    ]
+    assert len(rows) == 5

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Engine,
     Pool,
     PoolProxiedConnection,
+    Row,
     Table,
     case,
     delete,
@@ -69,6 +70,14 @@ class Prepared:
     def execute_one(self, connection: Connection, row: Mapping[str, Any]) -> int:
         """Run it for one row; how many rows it has changed, -1 where the database does not say."""
         return connection.exec_driver_sql(self.text, self.values(row)).rowcount
+
+    def all(self, connection: Connection, row: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """All that a query gives for the values of `row`, within a transaction; to be read by position."""
+        return connection.exec_driver_sql(self.text, self.values(row)).all()
+
+    def finds(self, connection: Connection, row: Mapping[str, Any]) -> bool:
+        """Whether a query gives anything for the values of `row`."""
+        return connection.exec_driver_sql(self.text, self.values(row)).first() is not None
 
 
 def portions(items: Sequence[Item], size: int = 500) -> Iterator[Sequence[Item]]:
