@@ -606,6 +606,24 @@ def test_overlays_go_the_whole_way(spool: Spool) -> None:
     assert pair(spool, beside, lambda blob: blob, lambda blob: blob) == [False, False, True]
 
 
+def test_a_sequence_that_is_not_regular_goes_the_whole_way(spool: Spool) -> None:
+    """An item holds a value of odd length, which is padded."""
+    odd = struct.pack("<HH2sH", 0x0008, 0x1155, b"UI", 5) + b"1.2.3"
+    irregular = put(0x00081140, element(0x00081140, "SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 13) + odd))
+    assert pair(spool, lambda blob: blob, irregular, irregular) == [False, False, False]
+
+
+def test_an_empty_group_length_is_what_the_whole_way_makes_of_it(spool: Spool) -> None:
+    """One of the pixel data's group is taken away, and others are set right then."""
+
+    def change(blob: bytes) -> bytes:
+        header, rest = halves(blob)
+        first, last = (struct.pack("<HH2sH", group, 0, b"UL", 0) for group in (0x0008, 0x7FE0))
+        return first + header + last + rest
+
+    assert pair(spool, change, change) == [False, False]
+
+
 @pytest.mark.parametrize("asked", ["1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.4.91"])
 def test_what_a_receiver_asked_for_is_no_precedent(spool: Spool, asked: str) -> None:
     twins = Twins(compress(to=["jpeg2000", "htj2k"]))
