@@ -50,7 +50,7 @@ class OpenImage:
         held: Held | None = None,
     ) -> None:
         self.payload = payload
-        self._held = held
+        self.held = held
         self.codecs = codecs
         self.workers = workers
         self._paints = tuple(paints)
@@ -73,7 +73,7 @@ class OpenImage:
     def data(self) -> DataSet:
         """The open data set. Raises Permanent as DataSet does."""
         if self._open is None:
-            self._open = DataSet(self.payload, self._held).__enter__()
+            self._open = DataSet(self.payload, self.held).__enter__()
         return self._open
 
     @cached_property

@@ -229,6 +229,11 @@ class Pipeline:
         paints, paintings, notes = self._paints(start, instance, held)
         del start
         budget.hold(edited.in_memory + in_hand)
+        if held is not None and not wanted and not self._pixels:
+            followed = self._followed(edited, held, instance, memory)
+            if followed is not None:
+                return followed
+            budget.hold(edited.in_memory + in_hand)
         with OpenImage(
             edited,
             self._codecs,
@@ -242,6 +247,19 @@ class Pipeline:
             if made.parts is edited.parts:
                 made = _as_it_came(made, payload, untouched=untouched)
         return replace(made, note="; ".join(filter(None, (*notes, made.note)))) if notes else made
+
+    def _followed(self, edited: Payload, held: Held, instance: Instance, memory: Memory) -> Payload | None:
+        """The payload as that of an image of its series before it, where the step can do that. Raises Short,
+        and Permanent as `_encoded`."""
+        if self._encode is None:
+            return None
+        name, step = self._encode
+        if not isinstance(step, CompressStep):
+            return None
+        made = step.follow(edited, held, instance, _StepMemory(memory, name))
+        if made is not None:
+            _refuse_undeclared(name, step, edited, made)
+        return made
 
     def _written(
         self, document: OpenImage, instance: Instance, memory: Memory, came: str, wanted: str

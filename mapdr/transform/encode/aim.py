@@ -19,7 +19,9 @@ MET = 0.95
 LIKELY = 0.7
 """Share of the ratio that lossless must be forecast to reach to be tried: see `Forecast.lossless_bits`."""
 SIMPLER = 1.25
-"""How many times a ratio an image of a series that goes with loss must reach without."""
+"""How many times smaller than its goal an image is that is simpler than it looks: one that came out so at a
+level that should meet the goal is tried without loss, and one of a series that goes with loss must reach so
+many times the ratio without."""
 LEAST_TELLING = 0.05
 """Bits per sample below which a lossless codestream is mostly its own headers."""
 PSNR_EXCESS, ERROR_EXCESS = 0.3, 2.0
@@ -147,7 +149,7 @@ class _RatioSearch:
         it may be simpler than it looks, and than others of its series."""
         if self._shortfall > 2:
             return None
-        is_simple = 1.25 * self._search.size(self.encoder.sample, Setting(self._start)) < self._goal
+        is_simple = SIMPLER * self._search.size(self.encoder.sample, Setting(self._start)) < self._goal
         return self.encoder.try_lossless(ratio) if is_simple else None
 
     @property

@@ -9,7 +9,7 @@ done to it. What the search chose is kept before the image is sent, so that a re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
+from mapdr.kernel.codec import OWN_WAY
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings
@@ -45,6 +46,7 @@ from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
 from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Subject, Wish, plan
+from mapdr.transform.encode.precedent import Decided, Goal, Precedents, follow
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
@@ -52,8 +54,9 @@ from mapdr.transform.encode.series import SeriesCourses, of_series
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable, without_effect
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
-from mapdr.transform.image import LeaveAsIs, OutsideBitsStored
+from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
 from mapdr.transform.scratch import Scratch
+from mapdr.transform.view import Held
 
 NOT_SMALLER = "not-smaller"
 """Why an image leaves as it came that the rule's method would make larger."""
@@ -86,6 +89,10 @@ class CompressStep:
         self._hints = Hints()
         self._courses = SeriesCourses() if config.is_auto else None
         self._plans: dict[tuple[Codecs, Subject, str], Plan] = {}
+        self._precedents = Precedents()
+        self._goal = None
+        if config.ratio is not None and not config.is_auto:
+            self._goal = Goal(config.ratio, self._guard, self._hints, settings.site_key, self._scratch)
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone, or with
@@ -121,6 +128,24 @@ class CompressStep:
         if result.parts is document.payload.parts:
             return result
         return replace(result, others=planned.others)
+
+    def follow(self, payload: Payload, held: Held, instance: Instance, memory: Memory) -> Payload | None:
+        """The payload that `encode` would give, of an image that says of itself what one of its series said
+        before it (`precedent`). None where there is none, or it has to go the whole way. Raises Short.
+
+        No receiver has asked for a transfer syntax. `payload` is as it came, or has another header before its
+        own pixels; `held` is what came. Where it gives None, what it told the budget counts still.
+        """
+        precedent = self._precedents.of(payload, instance)
+        if precedent is None or self._goal is None or memory.recall():
+            return None
+        followed = follow(precedent, payload, held, self._goal)
+        if followed is None:
+            return None
+        made, facts = followed
+        self._settings.watch.count("compress.lossy")
+        memory.keep(self._facts(Course.LOSSY, precedent.decided.planned) | facts)
+        return made
 
     def _planned(self, document: OpenImage, instance: Instance, syntax: str) -> Plan:
         """The plan of an image. One that says the same of itself has the same: it is made once a series."""
@@ -169,6 +194,7 @@ class CompressStep:
             self._settings.watch.count("compress.lossless")
             return made, self._facts(planned.course, planned) | _cut_off(document)
         image, codecs = image_of(document), document.codecs
+        padding = None if planned.to_rgb else Padding.of(image.attributes, image)
         at_once = frames_at_once(image, self._settings)
         room = streams_room(image.native_bytes, self._scratch)
         budget.need(at_once * image.work_bytes + room + document.kept_bytes)
@@ -180,7 +206,7 @@ class CompressStep:
             document.frames,
             self._room,
             self._guard,
-            None if planned.to_rgb else Padding.of(image.attributes, image),
+            padding,
             scratch=self._scratch,
             # JPEG has no other colours that its readers expect (PS3.5 section 8.2.1).
             transform_colour=self._wish.transform_colour or not method.is_wavelet,
@@ -193,10 +219,39 @@ class CompressStep:
             raise LeaveAsIs(NOT_SMALLER)
         if encoded.setting is None:
             facts["ratio"] = round(image.native_bytes / encoded.size, 2)
+        elif not known and not is_asked:
+            self._note(document, instance, planned, encoder, encoded, padding=padding)
         if "cells" in known:
             facts["cells"] = known["cells"]  # by which a node that restarts knows the image's series
         facts |= _cut_off(document)
         return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
+
+    def _note(
+        self,
+        document: OpenImage,
+        instance: Instance,
+        planned: Plan,
+        encoder: FrameEncoder,
+        encoded: Encoded,
+        *,
+        padding: Padding | None,
+    ) -> None:
+        """Keep a lossy image as a precedent, where others of its series may follow it: they meet a ratio at a
+        level in dB, in the codec's own way."""
+        method, setting, dial = planned.method, encoded.setting, encoder.dial
+        assert method is not None
+        assert setting is not None
+        if self._goal is None or planned.to_rgb or setting.way != OWN_WAY or dial.unit != "dB" or dial.whole:
+            return
+        decided = Decided(
+            planned,
+            document.codecs.lossy_encoder(method.lossy, method.codec),
+            encoder.form(setting),
+            padding,
+            _changed_pixels(encoder.image, encoded, planned),
+            _learnt_under(instance, method, encoder.image),
+        )
+        self._precedents.note(document, instance, decided)
 
     def _packed(self, document: OpenImage, planned: Plan) -> Payload:
         """A JPEG in a syntax from which it comes back."""
@@ -237,9 +292,9 @@ class CompressStep:
                 )
                 return encoder.lossy(setting), dict(known)
             image, method = encoder.image, planned.method.name
-            cells = (image.rows, image.columns, image.samples, image.stored)
-            key = (instance.series_instance_uid, method, *cells)
+            cells = _cells(image)
             others = partial(of_series, memory, method, cells)
+            key = _learnt_under(instance, planned.method, image)
             encoded = hit(encoder, self._aim, self._hints, key, self._courses, others=others)
         except Objection as objection:
             reason = objection.reason
@@ -285,9 +340,7 @@ class CompressStep:
             image = replace(image, attributes=document.told, whole=shown.whole)
         assert planned.method is not None
         uid, syntax = payload.sop_instance_uid, planned.lossless_syntax
-        changes = pixel_changes(
-            image, encoded.photometric, syntax if encoded.setting is None else planned.syntax
-        )
+        changes = _changed_pixels(image, encoded, planned)
         if image.overlays:
             changes.update(overlay_changes(document.frames))
         if payload.transfer_syntax_uid not in NATIVE:
@@ -301,7 +354,6 @@ class CompressStep:
             loss = Loss(shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encoded.frames.encapsulated()
-        changes.update(dict.fromkeys(OF_OTHER_FRAGMENTS))
         parts: tuple[Part, ...] = (
             splice(image.attributes.header, changes) + tables,
             *pixel_parts,
@@ -328,6 +380,27 @@ class CompressStep:
     def _leave(self, payload: Payload, reason: str) -> Payload:
         self._settings.watch.count(f"compress.left.{reason}")
         return replace(payload, note=f"not compressed: {reason}")
+
+
+Cells = tuple[int, int, int, int]
+
+
+def _cells(image: Image) -> Cells:
+    """What images of a series have to have in common, to tell each other anything: rows, columns, samples,
+    bits stored."""
+    return image.rows, image.columns, image.samples, image.stored
+
+
+def _learnt_under(instance: Instance, method: Method, image: Image) -> Hashable:
+    """What hints on an image's series are kept under."""
+    return instance.series_instance_uid, method.name, *_cells(image)
+
+
+def _changed_pixels(image: Image, encoded: Encoded, planned: Plan) -> dict[int, bytes | None]:
+    """Changes of a header that do not depend on what the codestreams hold."""
+    syntax = planned.lossless_syntax if encoded.setting is None else planned.syntax
+    changes = pixel_changes(image, encoded.photometric, syntax)
+    return changes | dict.fromkeys(OF_OTHER_FRAGMENTS)
 
 
 def _noted(note: str, document: OpenImage) -> str:

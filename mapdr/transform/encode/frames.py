@@ -30,6 +30,11 @@ SLACK = {"ISO_15444_15": 16.0}
 times, or by the method's term, where the level is that of a quantiser's steps and not of what comes out."""
 
 
+def allowed_error(encoder: LossyEncoder, bits: int, level: float) -> float:
+    """The mean square error that a codec may have at a level of its dial, which is a PSNR in dB."""
+    return SLACK.get(encoder.method, 4.0) * max(4.0**bits / 10 ** (level / 10), 1.0)
+
+
 class Objection(Exception):
     """A lossy image may not leave, for `reason`."""
 
@@ -211,7 +216,10 @@ class FrameEncoder:
         if checks is None or checks[0] != setting:
             checks = setting, self._each(self.all, lambda index: self._verify(index, made[index], setting))
         qualities = [quality for quality, _ in checks[1]]
-        allowed = self._allowed(setting)
+        assert self._lossy_encoder is not None
+        allowed = math.inf
+        if self.dial.unit == "dB":
+            allowed = allowed_error(self._lossy_encoder, self.bits, setting.level)
         for quality in qualities:
             if objection := self._guard.objection(quality, allowed):
                 raise Objection(objection)
@@ -221,7 +229,7 @@ class FrameEncoder:
             padding = PaddingGap.join(self._padding, [gap for _, gap in checks[1]], error)
             if padding is None:
                 raise Objection("padding")
-        return Encoded(made, self._form(setting).photometric, setting, padding, Reached.of(qualities))
+        return Encoded(made, self.form(setting).photometric, setting, padding, Reached.of(qualities))
 
     def reached(self, indexes: Sequence[int], setting: Setting, streams: Streams) -> Reached:
         """What the frames at `indexes` have kept in their codestreams; of all frames, noted for `lossy`."""
@@ -229,14 +237,6 @@ class FrameEncoder:
         if len(indexes) == len(self.all):
             self._checked = setting, checks
         return Reached.of([quality for quality, _ in checks])
-
-    def _allowed(self, setting: Setting) -> float:
-        """The mean square error that the codec may have at a level, where that is a PSNR."""
-        assert self._lossy_encoder is not None
-        if self.dial.unit != "dB":
-            return math.inf
-        slack = SLACK.get(self._lossy_encoder.method, 4.0)
-        return slack * max(4.0**self.bits / 10 ** (setting.level / 10), 1.0)
 
     def _form_in(self, colours: Sequence[str]) -> FrameFormat:
         """The format of codestreams whose RGB may be written in `colours`, that of a transform first."""
@@ -290,7 +290,7 @@ class FrameEncoder:
     def _encode(self, index: int, setting: Setting) -> bytes:
         assert self._lossy_encoder is not None
         return self._lossy_encoder.encode_at(
-            self._frame(index), self._form(setting), setting.level, setting.way
+            self._frame(index), self.form(setting), setting.level, setting.way
         )
 
     @property
@@ -323,7 +323,8 @@ class FrameEncoder:
         """How often a frame was encoded so far, in the mean over the frames."""
         return self._encoded / len(self.all)
 
-    def _form(self, setting: Setting) -> FrameFormat:
+    def form(self, setting: Setting) -> FrameFormat:
+        """The format of the codestreams that a setting makes."""
         assert self._lossy_encoder is not None
         return self._form_in(self._lossy_encoder.rgb_as(setting.way))
 
@@ -338,7 +339,7 @@ class FrameEncoder:
     def _verify(self, index: int, stream: bytes, setting: Setting) -> tuple[Quality, PaddingGap]:
         frame = self._frame(index)
         assert self._lossy_encoder is not None
-        decoded = self._lossy_encoder.decode(stream, self._form(setting))
+        decoded = self._lossy_encoder.decode(stream, self.form(setting))
         if decoded.shape != frame.shape:
             raise Permanent("a frame decodes to another shape than was encoded", reason="codec")
         quality = measure(frame, decoded, self._padding, with_ssim=self._guard.min_ssim is not None)
