@@ -1,6 +1,7 @@
 /* Loops over the cells of frames that compilers turn into vector instructions: no branch depends on a
 cell, and each sum has the width that it needs. Included by _pixels.pyx, which says what the figures mean. */
 
+#include <math.h>
 #include <stdint.h>
 
 /* On x86-64 the program chooses at its start between what every such processor has and AVX2, which does it in
@@ -118,24 +119,32 @@ static inline int mapdr_bin(float size)
 
 #define MAPDR_BINS 160
 
-/* Count the details that three rows after `MAPDR_ROW` have, by size; all of them are whole eighths. `counts` are
-four tables of MAPDR_BINS, to be added. */
-MAPDR_LOOPS static void mapdr_count_details(
-    int32_t *const high[3], int32_t *const low[3], int64_t count, int32_t *bins, int64_t *counts)
+/* The sizes of the details that three rows after `MAPDR_ROW` have, all of them whole eighths: in both directions,
+across the rows and along them. Each array is a parameter, for compilers believe `restrict` of these alone. */
+MAPDR_LOOPS static void mapdr_size_details(
+    const int32_t *MAPDR_RESTRICT high_0, const int32_t *MAPDR_RESTRICT high_1, const int32_t *MAPDR_RESTRICT high_2,
+    const int32_t *MAPDR_RESTRICT low_0, const int32_t *MAPDR_RESTRICT low_1, const int32_t *MAPDR_RESTRICT low_2,
+    int64_t count, int32_t *MAPDR_RESTRICT of_both, int32_t *MAPDR_RESTRICT of_across, int32_t *MAPDR_RESTRICT of_along)
 {
     const float weight = 0.70710678f; /* of the error that a detail in both directions makes */
-    const int32_t *MAPDR_RESTRICT high_0 = high[0], *MAPDR_RESTRICT high_1 = high[1], *MAPDR_RESTRICT high_2 = high[2];
-    const int32_t *MAPDR_RESTRICT low_0 = low[0], *MAPDR_RESTRICT low_1 = low[1], *MAPDR_RESTRICT low_2 = low[2];
-    int32_t *MAPDR_RESTRICT of_both = bins, *MAPDR_RESTRICT of_across = bins + count, *MAPDR_RESTRICT of_along = bins + 2 * count;
     for (int64_t index = 0; index < count; index++) {
         int32_t both = 2 * high_1[index] - (high_0[index] + high_2[index]);
         int32_t across = both + 4 * high_0[index];
         int32_t along = 2 * low_1[index] - (low_0[index] + low_2[index]);
-        float weighed = (float)(both < 0 ? -both : both) * 0.25f * weight;
-        of_both[index] = mapdr_bin(weighed + 1.0f);
-        of_across[index] = mapdr_bin((float)(across < 0 ? -across : across) * 0.125f + 1.0f);
-        of_along[index] = mapdr_bin((float)(along < 0 ? -along : along) * 0.125f + 1.0f);
+        /* The sign goes as a float's: of a condition compilers make a branch, which noise mispredicts. */
+        of_both[index] = mapdr_bin(fabsf((float)both) * 0.25f * weight + 1.0f);
+        of_across[index] = mapdr_bin(fabsf((float)across) * 0.125f + 1.0f);
+        of_along[index] = mapdr_bin(fabsf((float)along) * 0.125f + 1.0f);
     }
+}
+
+/* Count the details that three rows after `MAPDR_ROW` have, by size. `bins` is for three sizes of each of `count`
+details, `counts` are four tables of MAPDR_BINS, to be added. */
+static void mapdr_count_details(
+    int32_t *const high[3], int32_t *const low[3], int64_t count, int32_t *bins, int64_t *counts)
+{
+    mapdr_size_details(
+        high[0], high[1], high[2], low[0], low[1], low[2], count, bins, bins + count, bins + 2 * count);
     /* In four tables by turns: details of one size follow each other, and each would wait for the one before. */
     int64_t index = 0;
     for (; index + 4 <= 3 * count; index += 4) {
