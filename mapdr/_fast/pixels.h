@@ -30,7 +30,11 @@ struct mapdr_gap {
 
 #define MAPDR_BEYOND (1 << 20) /* what no cell of 16 bits holds */
 
-/* How far `decoded` is from `original`, but for values of `original` from `low` to `high`. */
+#define MAPDR_BLOCK 4096
+#define MAPDR_SMALL 1000 /* the squares of so many errors of this size add up to less than 2 ** 32 */
+
+/* How far `decoded` is from `original`, but for values of `original` from `low` to `high`. Squares are added in
+32 bits, which takes half the time, and once more in 64 where a block has errors too large for that. */
 #define MAPDR_COMPARED(NAME, CELL)                                                                          \
     MAPDR_LOOPS static void NAME(                                                                           \
         const void *one, const void *other, int64_t count, int low, int high, struct mapdr_found *found)    \
@@ -39,21 +43,32 @@ struct mapdr_gap {
         int most = 0, least = MAPDR_BEYOND, greatest = -MAPDR_BEYOND;                                       \
         int64_t counted = 0;                                                                                \
         uint64_t squares = 0;                                                                               \
-        for (int64_t begin = 0; begin < count; begin += 1 << 16) {                                          \
-            int64_t end = begin + (1 << 16) < count ? begin + (1 << 16) : count;                            \
-            int some = 0;                                                                                   \
+        for (int64_t begin = 0; begin < count; begin += MAPDR_BLOCK) {                                      \
+            int64_t end = begin + MAPDR_BLOCK < count ? begin + MAPDR_BLOCK : count;                        \
+            int some = 0, most_here = 0;                                                                    \
+            uint32_t squares_here = 0;                                                                      \
             for (int64_t index = begin; index < end; index++) {                                             \
                 int value = original[index], off = value - (int)decoded[index];                             \
                 int mask = -((value < low) | (value > high));                                               \
                 some -= mask;                                                                               \
                 off = (off < 0 ? -off : off) & mask;                                                        \
-                most = off > most ? off : most;                                                             \
+                most_here = off > most_here ? off : most_here;                                              \
                 int lower = mask ? value : MAPDR_BEYOND, upper = mask ? value : -MAPDR_BEYOND;              \
                 least = lower < least ? lower : least;                                                      \
                 greatest = upper > greatest ? upper : greatest;                                             \
-                squares += (uint64_t)(uint32_t)off * (uint32_t)off;                                         \
+                squares_here += (uint32_t)off * (uint32_t)off;                                              \
             }                                                                                               \
             counted += some;                                                                                \
+            most = most_here > most ? most_here : most;                                                     \
+            if (most_here <= MAPDR_SMALL) {                                                                 \
+                squares += squares_here;                                                                    \
+                continue;                                                                                   \
+            }                                                                                               \
+            for (int64_t index = begin; index < end; index++) {                                             \
+                int value = original[index], off = value - (int)decoded[index];                             \
+                off = (off < 0 ? -off : off) & -((value < low) | (value > high));                           \
+                squares += (uint64_t)(uint32_t)off * (uint32_t)off;                                         \
+            }                                                                                               \
         }                                                                                                   \
         found->count = counted;                                                                             \
         found->most = most;                                                                                 \
@@ -62,29 +77,31 @@ struct mapdr_gap {
         found->greatest = greatest;                                                                         \
     }
 
-/* The values of `decoded` where `original` is from `low` to `high`, and what of the others is next to them. */
+/* The values of `decoded` where `original` is from `low` to `high`, and what of the others is next to them: in one
+pass, and in another where padding has come below `low`, for then others are next to it. */
 #define MAPDR_GAP(NAME, CELL)                                                                               \
     MAPDR_LOOPS static void NAME(                                                                           \
         const void *one, const void *other, int64_t count, int low, int high, struct mapdr_gap *gap)        \
     {                                                                                                       \
         const CELL *original = one, *decoded = other;                                                       \
-        int lowest = low, highest = high, below = -MAPDR_BEYOND, above = MAPDR_BEYOND;                      \
-        for (int64_t index = 0; index < count; index++) {                                                   \
-            int value = original[index], found = decoded[index];                                            \
-            int mask = -((value >= low) & (value <= high));                                                 \
-            int lower = (mask & (found - MAPDR_BEYOND)) + MAPDR_BEYOND;                                     \
-            int upper = (mask & (found + MAPDR_BEYOND)) - MAPDR_BEYOND;                                     \
-            lowest = lower < lowest ? lower : lowest;                                                       \
-            highest = upper > highest ? upper : highest;                                                    \
-        }                                                                                                   \
-        for (int64_t index = 0; index < count; index++) {                                                   \
-            int value = original[index], found = decoded[index];                                            \
-            int outside = (value < low) | (value > high), lies_under = found <= lowest;                     \
-            int under = (outside & lies_under) ? found : -MAPDR_BEYOND;                                     \
-            int over = (outside & !lies_under) ? found : MAPDR_BEYOND;                                      \
-            below = under > below ? under : below;                                                          \
-            above = over < above ? over : above;                                                            \
-        }                                                                                                   \
+        int from, lowest = low, highest = high, below, above;                                         \
+        do {                                                                                                \
+            from = lowest;                                                                                  \
+            below = -MAPDR_BEYOND;                                                                          \
+            above = MAPDR_BEYOND;                                                                           \
+            for (int64_t index = 0; index < count; index++) {                                               \
+                int value = original[index], found = decoded[index];                                        \
+                int outside = -((value < low) | (value > high)), lies_under = -(found <= from);             \
+                int lower = (~outside & (found - MAPDR_BEYOND)) + MAPDR_BEYOND;                             \
+                int upper = (~outside & (found + MAPDR_BEYOND)) - MAPDR_BEYOND;                             \
+                int under = (outside & lies_under & (found + MAPDR_BEYOND)) - MAPDR_BEYOND;                 \
+                int over = (outside & ~lies_under & (found - MAPDR_BEYOND)) + MAPDR_BEYOND;                 \
+                lowest = lower < lowest ? lower : lowest;                                                   \
+                highest = upper > highest ? upper : highest;                                                \
+                below = under > below ? under : below;                                                      \
+                above = over < above ? over : above;                                                        \
+            }                                                                                               \
+        } while (lowest != from);                                                                           \
         gap->low = lowest;                                                                                  \
         gap->high = highest;                                                                                \
         gap->below = below;                                                                                 \

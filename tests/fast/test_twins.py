@@ -246,6 +246,14 @@ def test_frames_are_compared_alike(cells: list[tuple[int, int]], kind: str, low:
     assert gap == _pixels_py.padding_gap(one, other, kind, low, high)
 
 
+@pytest.mark.parametrize("off", [255, 999, 1000, 1001, 1023, 1024, 1025, 2048, 65535])
+@pytest.mark.parametrize("count", [1, 4095, 4096, 4097, 12_289])
+def test_large_errors_of_many_cells_add_up_alike(off: int, count: int) -> None:
+    one, other = bytes(2 * count), off.to_bytes(2, "little") * count
+    found = compiled("_pixels").differences(one, other, "H", 1, 0)
+    assert found == _pixels_py.differences(one, other, "H", 1, 0) == (count, off, off * off * count, 0, 0)
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(_pixels_py.KINDS), st.integers(0, 40), st.booleans())
 def test_large_frames_are_compared_alike(seed: int, kind: str, near: int, has_padding: bool) -> None:
