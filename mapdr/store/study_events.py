@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, literal_column, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, literal_column, select, update
 
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.privacy import place
@@ -41,6 +41,19 @@ _AT_ONCE = 200
 _study, _series, _progress = schema.study, schema.series, schema.progress
 _arrival = _progress.alias("arrival")
 _instance, _delivery = schema.instance, schema.delivery
+_COMING = select(_arrival.c.study).where(
+    _arrival.c.study == _progress.c.study,
+    _arrival.c.destination == RECEIVED,
+    _arrival.c.changed_at > bindparam("before"),
+)
+_DUE = (
+    select(_progress)
+    .where(literal_column(schema.DUE), _progress.c.changed_at <= bindparam("before"), ~_COMING.exists())
+    # What was received is told before what became of it.
+    .order_by(_progress.c.destination != RECEIVED, _progress.c.changed_at)
+    .limit(bindparam("most", type_=Integer))
+)
+_WAITING = select(_progress.c.study).where(literal_column(schema.DUE)).limit(literal_column("1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,9 @@ class StudyEvents:
         self._database = database
         self._strings = strings
         self._outbox = outbox
+        # Asked once a second while images move; to make them anew takes longer than to ask.
+        self._due_ones = database.prepared(_DUE.with_only_columns(_progress.c.study, _progress.c.destination))
+        self._any_due = database.prepared(_WAITING)
         self._later: dict[tuple[int, int], float] = {}  # could not be told of: when to look again (monotonic)
 
     def due_events(
@@ -106,12 +122,14 @@ class StudyEvents:
         """
         moment = time.monotonic()
         self._later = {key: at for key, at in self._later.items() if at > moment}
+        before = now - quiet_seconds
         with self._database.read() as connection:
-            if not self._due(connection, now - quiet_seconds):
-                return []
+            found = self._due_ones.all(connection, self._asked(before))
+        if all(tuple(row) in self._later for row in found):
+            return []
         with self._database.write() as connection:
             events = []
-            for row in self._due(connection, now - quiet_seconds):
+            for row in self._due(connection, before):
                 this = update(_progress).where(
                     _progress.c.study == row.study, _progress.c.destination == row.destination
                 )
@@ -131,24 +149,16 @@ class StudyEvents:
 
     def waiting(self) -> bool:
         """Whether a study or destination has changed since it was judged: it is, once it has been quiet."""
-        query = select(_progress.c.study).where(literal_column(schema.DUE)).limit(1)
         with self._database.read() as connection:
-            return connection.execute(query).first() is not None
+            return self._any_due.finds(connection, {})
 
     def _due(self, connection: Connection, before: float) -> Sequence[Row[Any]]:
-        coming = select(_arrival.c.study).where(
-            _arrival.c.study == _progress.c.study,
-            _arrival.c.destination == RECEIVED,
-            _arrival.c.changed_at > before,
-        )
-        # What was received is told before what became of it.
-        rows = connection.execute(
-            select(_progress)
-            .where(literal_column(schema.DUE), _progress.c.changed_at <= before, ~coming.exists())
-            .order_by(_progress.c.destination != RECEIVED, _progress.c.changed_at)
-            .limit(_AT_ONCE + len(self._later))
-        ).all()
+        rows = connection.execute(_DUE, self._asked(before)).all()
         return [row for row in rows if (row.study, row.destination) not in self._later]
+
+    def _asked(self, before: float) -> dict[str, Any]:
+        """The values of `_DUE`: enough rows that those for later keep none of the others out."""
+        return {"before": before, "most": _AT_ONCE + len(self._later)}
 
     def _judge(self, connection: Connection, row: Row[Any], now: float) -> StudyEvent | None:
         """What a `progress` row that is due amounts to; None while something is open, or without images."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, insert, literal_column, or_, select, update
+from sqlalchemy import Row, bindparam, insert, literal_column, or_, select, update
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
@@ -21,6 +21,12 @@ RESTS_ELSEWHERE = 10.0
 """... and of one whose index is no file beside it: who looks may be on another machine, and cannot ask."""
 
 _command, _heartbeat = schema.command, schema.heartbeat
+_UNTAKEN = (
+    select(_command)
+    .where(literal_column("taken_at IS NULL"))
+    .where(or_(_command.c.node == bindparam("node"), _command.c.node == ""))
+    .order_by(_command.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,13 @@ class Commands:
         self._database = database
         self._node = node
         self._started_at = time.time()
+        # Both are used once or twice a second, and to make one anew takes longer than to use it.
+        self._keep_beat = database.prepared(
+            database.upsert(_heartbeat, replace=("at", "started_at", "process", "counters"))
+        )
+        self._untaken = database.prepared(
+            _UNTAKEN.with_only_columns(_command.c.id).limit(literal_column("1"))
+        )
 
     def moved(self, jump: float) -> None:
         """The clock was set by `jump` seconds: so was the moment of the start."""
@@ -76,9 +89,8 @@ class Commands:
             "process": os.getpid(),
             "counters": json.dumps(counters),
         }
-        statement = self._database.upsert(_heartbeat, replace=("at", "started_at", "process", "counters"))
         with self._database.write() as connection:
-            connection.execute(statement, [row])
+            self._keep_beat.execute_one(connection, row)
 
     def last_beat(self) -> Heartbeat | None:
         """This node's last sign of life; None if it never gave one."""
@@ -101,18 +113,13 @@ class Commands:
 
     def take(self) -> list[Command]:
         """The orders for this node that nobody has taken, oldest first; they are taken now."""
-        query = (
-            select(_command)
-            .where(literal_column("taken_at IS NULL"))
-            .where(or_(_command.c.node == self._node, _command.c.node == ""))
-            .order_by(_command.c.id)
-        )
+        node = {"node": self._node}
         with self._database.read() as connection:
-            if connection.execute(query.limit(1)).first() is None:
+            if not self._untaken.finds(connection, node):
                 return []
         now = time.time()
         with self._database.write() as connection:
-            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+            rows = connection.execute(_UNTAKEN.with_for_update(skip_locked=True), node).all()
             ids = [row.id for row in rows]
             connection.execute(update(_command).where(_command.c.id.in_(ids)).values(taken_at=now))
         return [Command(r.id, r.node, r.name, json.loads(r.arguments), r.given_at, now) for r in rows]
