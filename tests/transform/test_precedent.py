@@ -576,9 +576,11 @@ def test_a_series_of_any_images_is_what_the_whole_way_makes_of_it(
         twins.prepare(spool.put(blob, data), asked)
 
 
-def pair(spool: Spool, *changes: Callable[[bytes], bytes]) -> list[bool]:
-    """Whether images of one series followed each other, each changed in its own way."""
-    twins = Twins(compress())
+def pair(
+    spool: Spool, *changes: Callable[[bytes], bytes], steps: tuple[dict[str, Any], ...] = ()
+) -> list[bool]:
+    """Whether images of one series followed each other, each changed in its own way; `steps` come before."""
+    twins = Twins(*steps, compress())
     for number, change in enumerate(changes):
         data = unsigned(number)
         data.SOPInstanceUID = f"1.2.3.4.{number + 1}"
@@ -622,6 +624,19 @@ def test_an_empty_group_length_is_what_the_whole_way_makes_of_it(spool: Spool) -
         return first + header + last + rest
 
     assert pair(spool, change, change) == [False, False]
+
+
+@pytest.mark.parametrize("vr", [b"ZZ", b"  ", b"\0\0"])
+def test_pixel_data_of_no_vr_is_no_precedent(spool: Spool, vr: bytes) -> None:
+    """An edited header does not hold its head; the whole way writes all of such a data set anew."""
+
+    def change(blob: bytes) -> bytes:
+        header, rest = halves(blob)
+        at = header.index(b"\x10\0\x10\0")
+        header = header[:at] + struct.pack("<HH2sH", 0x0010, 0, b"UL", 0) + header[at:]
+        return header + rest[:4] + vr + rest[6:]
+
+    assert pair(spool, change, change, steps=(TAGS,)) == [False, False]
 
 
 @pytest.mark.parametrize("asked", ["1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.4.91"])

@@ -189,6 +189,10 @@ class Precedents:
         is_plain = document.shown is image and image.frames == 1 and not document.is_rewritten
         if held is None or not is_plain or has_groups(image.attributes) or image.native_bytes & 1:
             return
+        # The head of its pixel data is judged here, for an edited header does not hold it; others have its.
+        pixel = document.data.pixel
+        if not document.data.is_regular or pixel is None or pixel.value - pixel.start != _PIXEL_HEAD:
+            return
         if len(image.attributes.header) > LARGEST or (found := _read(payload, held)) is None:
             return
         made = Precedent(decided, image, found.said, bytes(found.pixels[:_PIXEL_HEAD]))
