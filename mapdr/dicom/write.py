@@ -8,7 +8,7 @@ over the parts of a payload).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mapdr import _fast
@@ -190,13 +190,21 @@ def _spliced(header: bytes, changes: Mapping[int, bytes | None]) -> bytes | None
     found = _fast.locate(header, len(header), EXPLICIT, wanted := sorted(changes))
     if found is None or found.header_end < len(header) or len(found.spans) < len(wanted):
         return None
-    pieces: list[bytes] = []
-    at = 0
+    places: list[tuple[int, int, bytes | None]] = []
     for tag, (start, end, _, _, group_at) in zip(wanted, found.spans, strict=True):
         changes_length = not tag & 0xFFFF and (end > start or changes[tag])
         if group_at >= 0 or changes_length:
             return None
-        pieces += (header[at:start], changes[tag] or b"")
+        places.append((start, end, changes[tag]))
+    return replaced(header, places)
+
+
+def replaced(header: bytes, places: Iterable[tuple[int, int, bytes | None]]) -> bytes:
+    """`header` with other bytes, or none, in each place: from a start to an end, in their order."""
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, new in places:
+        pieces += (header[at:start], new or b"")
         at = end
     return b"".join((*pieces, header[at:]))
 

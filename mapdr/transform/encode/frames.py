@@ -43,6 +43,40 @@ class Objection(Exception):
         self.reason = reason
 
 
+Check = tuple[Quality, PaddingGap]
+"""What a lossy codestream has kept of its frame, and where the frame's padding lies afterwards."""
+
+
+def checked(frame: Pixels, decoded: Pixels, padding: Padding | None, guard: Guard) -> Check:
+    """Compare a frame with what its codestream decodes to.
+
+    Raises Permanent(reason="codec") for another shape.
+    """
+    if decoded.shape != frame.shape:
+        raise Permanent("a frame decodes to another shape than was encoded", reason="codec")
+    quality = measure(frame, decoded, padding, with_ssim=guard.min_ssim is not None)
+    return quality, PaddingGap.of(padding, frame, decoded)
+
+
+def judged(
+    checks: Sequence[Check], padding: Padding | None, guard: Guard, allowed: float
+) -> tuple[Reached, Padding | None]:
+    """What the frames of an image have kept together, and the range of their `padding` afterwards.
+
+    `allowed` is the mean square error that each may have by its level. Raises Objection when a guard fails.
+    """
+    qualities = [quality for quality, _ in checks]
+    for quality in qualities:
+        if objection := guard.objection(quality, allowed):
+            raise Objection(objection)
+    if padding is not None:
+        error = max(quality.max_error for quality in qualities)
+        padding = PaddingGap.join(padding, [gap for _, gap in checks], error)
+        if padding is None:
+            raise Objection("padding")
+    return Reached.of(qualities), padding
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What makes a lossy codestream: the codec's level in dB, which wavelet, and how many resolutions (0:
@@ -196,7 +230,7 @@ class FrameEncoder:
         transform = encoder.colour_transform if encoder is not None else ""
         self._lossless_form = self._form_in((transform, "RGB") if transform else ("RGB",))
         self._only: Pixels | None = None
-        self._checked: tuple[Setting, list[tuple[Quality, PaddingGap]]] | None = None
+        self._checked: tuple[Setting, list[Check]] | None = None
         self._encoded = 0
         self.lossless_bits: float | None = None
         """Bits per sample of the lossless codestreams that `try_lossless` has made, of a sample or of all."""
@@ -215,21 +249,12 @@ class FrameEncoder:
         checks = self._checked
         if checks is None or checks[0] != setting:
             checks = setting, self._each(self.all, lambda index: self._verify(index, made[index], setting))
-        qualities = [quality for quality, _ in checks[1]]
         assert self._lossy_encoder is not None
         allowed = math.inf
         if self.dial.unit == "dB":
             allowed = allowed_error(self._lossy_encoder, self.bits, setting.level)
-        for quality in qualities:
-            if objection := self._guard.objection(quality, allowed):
-                raise Objection(objection)
-        padding = None
-        if self._padding is not None:
-            error = max(quality.max_error for quality in qualities)
-            padding = PaddingGap.join(self._padding, [gap for _, gap in checks[1]], error)
-            if padding is None:
-                raise Objection("padding")
-        return Encoded(made, self.form(setting).photometric, setting, padding, Reached.of(qualities))
+        reached, padding = judged(checks[1], self._padding, self._guard, allowed)
+        return Encoded(made, self.form(setting).photometric, setting, padding, reached)
 
     def reached(self, indexes: Sequence[int], setting: Setting, streams: Streams) -> Reached:
         """What the frames at `indexes` have kept in their codestreams; of all frames, noted for `lossy`."""
@@ -336,14 +361,11 @@ class FrameEncoder:
             raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
         return stream
 
-    def _verify(self, index: int, stream: bytes, setting: Setting) -> tuple[Quality, PaddingGap]:
+    def _verify(self, index: int, stream: bytes, setting: Setting) -> Check:
         frame = self._frame(index)
         assert self._lossy_encoder is not None
         decoded = self._lossy_encoder.decode(stream, self.form(setting))
-        if decoded.shape != frame.shape:
-            raise Permanent("a frame decodes to another shape than was encoded", reason="codec")
-        quality = measure(frame, decoded, self._padding, with_ssim=self._guard.min_ssim is not None)
-        return quality, PaddingGap.of(self._padding, frame, decoded)
+        return checked(frame, decoded, self._padding, self._guard)
 
     def _each(self, indexes: Sequence[int], work: Callable[[int], T]) -> list[T]:
         return each_of(indexes, work, self._room, self._at_once)

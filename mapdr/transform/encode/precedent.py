@@ -25,6 +25,7 @@ from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom import tags
 from mapdr.dicom.recode import is_regular
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
+from mapdr.dicom.write import replaced
 from mapdr.kernel import budget
 from mapdr.kernel.codec import FrameFormat, LossyEncoder, Pixels
 from mapdr.kernel.errors import Permanent
@@ -34,11 +35,11 @@ from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.aim import LIKELY, SIMPLER
 from mapdr.transform.encode.derive import Changes, Loss, lossy_changes, new_uid, uid_changes
 from mapdr.transform.encode.forecast import TYPICAL, Forecast
-from mapdr.transform.encode.frames import Setting, allowed_error, streams_room
+from mapdr.transform.encode.frames import Objection, Setting, allowed_error, checked, judged, streams_room
 from mapdr.transform.encode.groups import has_groups
 from mapdr.transform.encode.plan import Plan
 from mapdr.transform.encode.policy import SIGNATURES
-from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, Reached, measure
+from mapdr.transform.encode.quality import Guard, Padding, Reached
 from mapdr.transform.encode.search import Hints, find_level
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS, around, fragment_head
 from mapdr.transform.image import Image, OutsideBitsStored
@@ -237,13 +238,12 @@ def follow(
     try:
         frame = image.stored_values(found.pixels[_PIXEL_HEAD:])
         coded = _at_ratio(precedent, frame, goal)
-        kept = None if coded is None else _kept(precedent, frame, coded, goal.guard)
-        if coded is None or kept is None:
+        if coded is None:
             return None
-        reached, padding = kept
+        reached, padding = _kept(precedent, frame, coded, goal.guard)
         loss = Loss(image.native_bytes / len(coded.stream), decided.encoder.method, padding)
         made = _assembled(precedent, payload, found, coded.stream, loss=loss, site_key=goal.site_key)
-    except (OutsideBitsStored, Permanent):
+    except (Objection, OutsideBitsStored, Permanent):
         return None
     goal.hints.learn(decided.key, coded.learnt)
     return made, asdict(coded.setting) | reached.told(loss.ratio, coded.encodes)
@@ -310,25 +310,15 @@ def _at_ratio(precedent: Precedent, frame: Pixels, goal: Goal) -> _Coded | None:
     return _Coded(size_at.last, Setting(found.level), learnt, float(size_at.encodes))
 
 
-def _kept(
-    precedent: Precedent, frame: Pixels, coded: _Coded, guard: Guard
-) -> tuple[Reached, Padding | None] | None:
-    """What a codestream has kept of its frame, and the range of its padding afterwards, as
-    `FrameEncoder.lossy` has it. None where it may not leave."""
-    image, decided = precedent.image, precedent.decided
+def _kept(precedent: Precedent, frame: Pixels, coded: _Coded, guard: Guard) -> tuple[Reached, Padding | None]:
+    """What a codestream has kept of its frame, and the range of its padding afterwards.
+
+    Raises Objection where it may not leave, and Permanent as a codec does.
+    """
+    decided, level = precedent.decided, coded.setting.level
     decoded = decided.encoder.decode(coded.stream, decided.form)
-    if decoded.shape != frame.shape:
-        return None
-    quality = measure(frame, decoded, decided.padding, with_ssim=guard.min_ssim is not None)
-    if guard.objection(quality, allowed_error(decided.encoder, image.stored, coded.setting.level)):
-        return None
-    padding = None
-    if decided.padding is not None:
-        gap = PaddingGap.of(decided.padding, frame, decoded)
-        padding = PaddingGap.join(decided.padding, [gap], quality.max_error)
-        if padding is None:
-            return None
-    return Reached.of([quality]), padding
+    allowed = allowed_error(decided.encoder, precedent.image.stored, level)
+    return judged([checked(frame, decoded, decided.padding, guard)], decided.padding, guard, allowed)
 
 
 def _assembled(
@@ -339,15 +329,10 @@ def _assembled(
     uid = new_uid(site_key, original, (stream,))
     changes = precedent.decided.changes | uid_changes(uid)
     changes |= lossy_changes(precedent.image, loss, payload.sop_class_uid, original)
-    pieces: list[bytes] = []
-    at = 0
-    for tag in sorted(changes):
-        span = found.spans[_PLACE[tag]]
-        pieces += (found.header[at : span[0]], changes[tag] or b"")
-        at = span[1]
+    places = ((*found.spans[_PLACE[tag]][:2], changes[tag]) for tag in sorted(changes))
     padded = len(stream) + (len(stream) & 1)
     tables, pixels = around([padded], (fragment_head(padded), stream.ljust(padded, b"\0")))
-    parts = (b"".join((*pieces, found.header[at:], tables)), *pixels)
+    parts = (replaced(found.header, places) + tables, *pixels)
     return replace(
         payload,
         sop_instance_uid=uid,
