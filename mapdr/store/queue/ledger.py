@@ -103,7 +103,9 @@ class Ledger:
         self._strings = strings
         self._recipes = recipes
         self._instances = instances
-        self._ways: dict[tuple[bool, bool, bool], _Asks] = {}
+        self._ways: dict[tuple[bool, bool, bool], _Way] = {}
+        self._held, self._take = database.prepared(_HELD), database.prepared(_TAKE)
+        self._lower_waits = database.prepared(_LOWER_WAITS)
         self._settlements = SettlementWriter(database, strings, sources, studies=studies, counters=counters)
 
     def lease(
@@ -126,19 +128,19 @@ class Ledger:
         """
         now = time.time()
         target, who = self._strings.number(destination), self._strings.number(owner)
-        asks = self._asks(bool(quiet_seconds), untried_first, stat_only)
+        way = self._way(bool(quiet_seconds), untried_first, stat_only)
         asked = {"target": target, "now": now, "most": limit, "quiet": now - quiet_seconds}
         with self._database.read() as connection:
-            if asks.held.finds(connection, asked) or not asks.due.finds(connection, {**asked, "most": 1}):
+            if self._held.finds(connection, asked) or not way.due.finds(connection, {**asked, "most": 1}):
                 return []
         with self._database.write() as connection:
-            rows = asks.rows.all(connection, asked)
+            rows = way.rows.all(connection, asked)
             if len(rows) == limit and not (untried_first or stat_only):
-                rows = _with_shares(connection, asks, rows, asked)
+                rows = self._with_shares(connection, way, rows, asked)
             # Within the transaction: what fails here leaves no row leased that nobody has.
             leases = self._deliveries(rows, destination, now + seconds)
             taken = {"until": now + seconds, "who": who}
-            asks.take.execute(connection, [{**taken, "delivery": row[0]} for row in rows])
+            self._take.execute(connection, [{**taken, "delivery": row[0]} for row in rows])
         return leases
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -256,16 +258,34 @@ class Ledger:
             rows = connection.execute(select(_hold)).all()
         return {self._strings.text(row.destination): row.since for row in rows}
 
-    def _asks(self, quiet: bool, untried_first: bool, stat_only: bool) -> _Asks:
+    def _way(self, quiet: bool, untried_first: bool, stat_only: bool) -> _Way:
         """The statements of one way to lease, made when it is first used: made anew they cost each lease
         0.8 ms."""
-        way = (quiet, untried_first, stat_only)
-        asks = self._ways.get(way)
-        if asks is None:
-            due = _due(quiet=quiet, untried_first=untried_first, stat_only=stat_only)
-            asks = _Asks(*map(self._database.prepared, (_HELD, due, *_of_lease(due))))
-            self._ways[way] = asks  # two threads at once make the same
-        return asks
+        key = (quiet, untried_first, stat_only)
+        if (found := self._ways.get(key)) is not None:
+            return found
+        due = _due(quiet=quiet, untried_first=untried_first, stat_only=stat_only)
+        rows = _with_facts(due)
+        of_priority = rows.where(_delivery.c.priority == bindparam("priority"))
+        self._ways[key] = way = _Way(*map(self._database.prepared, (due, rows, of_priority)))
+        return way  # two threads at once make the same
+
+    def _with_shares(
+        self, connection: Connection, way: _Way, rows: Sequence[Row[Any]], asked: dict[str, Any]
+    ) -> Sequence[Row[Any]]:
+        """As many `rows`, of which the last are the first ones of each lower priority that waits."""
+        share, first = len(rows) // SHARE, rows[0][_PRIORITY]
+        if not share or first == Priority.BULK:
+            return rows
+        if not self._lower_waits.finds(connection, {**asked, "above": first}):
+            return rows
+        lower: list[Row[Any]] = []
+        for priority in Priority:
+            if priority > first:
+                waiting = {**asked, "priority": int(priority), "most": share}
+                lower += way.of_priority.all(connection, waiting)
+        shared = {row[0] for row in lower}
+        return [*[row for row in rows if row[0] not in shared][: len(rows) - len(lower)], *lower]
 
     def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[LeasedDelivery]:
         made, text, recipe_of = self._instances.from_facts, self._strings.text, self._recipes.hash
@@ -285,16 +305,12 @@ class Ledger:
         ]
 
 
-class _Asks(NamedTuple):
-    """The statements of a lease: whether the destination is held, what is due, the same with its facts,
-    whether lower priorities wait, those of one priority, and the one that leases a row."""
+class _Way(NamedTuple):
+    """The statements of one way to lease: what is due, the same with its facts, and those of one priority."""
 
-    held: Prepared
     due: Prepared
     rows: Prepared
-    lower_waits: Prepared
     of_priority: Prepared
-    take: Prepared
 
 
 def _due(*, quiet: bool, untried_first: bool, stat_only: bool) -> Select[Any]:
@@ -340,24 +356,6 @@ _LOWER_WAITS = (
 """Whether a due row of lower priority than `above` waits."""
 
 
-def _with_shares(
-    connection: Connection, asks: _Asks, rows: Sequence[Row[Any]], asked: dict[str, Any]
-) -> Sequence[Row[Any]]:
-    """As many `rows`, of which the last are the first ones of each lower priority that waits."""
-    share, first = len(rows) // SHARE, rows[0][_PRIORITY]
-    if not share or first == Priority.BULK:
-        return rows
-    if not asks.lower_waits.finds(connection, {**asked, "above": first}):
-        return rows
-    lower: list[Row[Any]] = []
-    for priority in Priority:
-        if priority > first:
-            waiting = {**asked, "priority": int(priority), "most": share}
-            lower += asks.of_priority.all(connection, waiting)
-    shared = {row[0] for row in lower}
-    return [*[row for row in rows if row[0] not in shared][: len(rows) - len(lower)], *lower]
-
-
 def _quiet_since(moment: BindParameter[Any]) -> ColumnElement[bool]:
     """Whether a delivery's study got its last image at `moment` or earlier."""
     progress = schema.progress.c
@@ -367,12 +365,6 @@ def _quiet_since(moment: BindParameter[Any]) -> ColumnElement[bool]:
         progress.changed_at <= moment,
     )
     return last_arrival.correlate(_delivery)
-
-
-def _of_lease(due: Select[Any]) -> tuple[Any, ...]:
-    """The other statements of a lease of what is `due`, in the order of `_Asks`."""
-    rows = _with_facts(due)
-    return rows, _LOWER_WAITS, rows.where(_delivery.c.priority == bindparam("priority")), _TAKE
 
 
 def _with_facts(query: Select[Any]) -> Select[Any]:
