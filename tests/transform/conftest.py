@@ -1,16 +1,19 @@
-"""Decoder processes for the tests that decompress."""
+"""Decoder processes for the tests that decompress; which images followed others for those that compress."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mapdr.dicom import uids
 from mapdr.kernel.codec import FrameFormat
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Payload
 from mapdr.transform.codecs import foreign
 from mapdr.transform.codecs.worker import Job
+from mapdr.transform.encode.compress import CompressStep
 
 from .helpers import CODECS
 
@@ -32,3 +35,18 @@ def own_decoders(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setattr(foreign, "_shared", [])
     yield
     foreign.close_decoders()
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each image that was prepared followed another."""
+    found: list[bool] = []
+    follow = CompressStep.follow
+
+    def noting(self: CompressStep, *arguments: Any) -> Payload | None:
+        made = follow(self, *arguments)
+        found.append(made is not None)
+        return made
+
+    monkeypatch.setattr(CompressStep, "follow", noting)
+    return found

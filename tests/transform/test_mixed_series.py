@@ -20,7 +20,6 @@ from mapdr.dicom import uids
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 
 from .helpers import CODECS, EXPLICIT, Notebook, settings
@@ -118,16 +117,7 @@ def test_each_image_of_a_mixed_series_is_what_it_has_to_be(name: str, threads: i
     assert (ends["lossy"] > 20) == promise.lossy
 
 
-def test_images_of_a_mixed_series_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_a_mixed_series_follow_each_other(tmp_path: Path, followed: list[bool]) -> None:
     """So what is said above is said of them too (`mapdr.transform.encode.precedent`)."""
-    followed: list[bool] = []
-    follow = CompressStep.follow
-
-    def noting(self: CompressStep, *arguments: Any) -> Payload | None:
-        made = follow(self, *arguments)
-        followed.append(made is not None)
-        return made
-
-    monkeypatch.setattr(CompressStep, "follow", noting)
     all_of(pipeline(*RULES["jpeg2000"]), mixed(1, SMALL), tmp_path, 1)
     assert sum(followed) > 5

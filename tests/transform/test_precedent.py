@@ -134,21 +134,6 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path)
 
 
-@pytest.fixture
-def followed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each image that was prepared followed another."""
-    found: list[bool] = []
-    follow = CompressStep.follow
-
-    def noting(self: CompressStep, *arguments: Any) -> Payload | None:
-        made = follow(self, *arguments)
-        found.append(made is not None)
-        return made
-
-    monkeypatch.setattr(CompressStep, "follow", noting)
-    return found
-
-
 def whole_way(made: Pipeline) -> Pipeline:
     """A pipeline whose images never follow each other."""
     step = made._encode[1] if made._encode else None
