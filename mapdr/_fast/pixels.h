@@ -1,5 +1,5 @@
-/* Loops over the cells of frames that compilers turn into vector instructions: no branch depends on a
-cell, and each sum has the width that it needs. Included by _pixels.pyx, which says what the figures mean. */
+/* Loops over the cells of frames that compilers turn into vector instructions: no branch in them depends
+on a cell, and each sum has the width that it needs. Included by _pixels.pyx, which says what the figures mean. */
 
 #include <math.h>
 #include <stdint.h>
@@ -30,8 +30,8 @@ struct mapdr_gap {
 
 #define MAPDR_BEYOND (1 << 20) /* what no cell of 16 bits holds */
 
-#define MAPDR_BLOCK 4096
-#define MAPDR_SMALL 1000 /* the squares of so many errors of this size add up to less than 2 ** 32 */
+#define MAPDR_BLOCK 4096 /* cells */
+#define MAPDR_SMALL 1000 /* error of which the squares of a block add up to less than 2 ** 32 */
 
 /* How far `decoded` is from `original`, but for values of `original` from `low` to `high`. Squares are added in
 32 bits, which takes half the time, and once more in 64 where a block has errors too large for that. */
@@ -84,7 +84,7 @@ pass, and in another where padding has come below `low`, for then others are nex
         const void *one, const void *other, int64_t count, int low, int high, struct mapdr_gap *gap)        \
     {                                                                                                       \
         const CELL *original = one, *decoded = other;                                                       \
-        int from, lowest = low, highest = high, below, above;                                         \
+        int from, lowest = low, highest = high, below, above;                                               \
         do {                                                                                                \
             from = lowest;                                                                                  \
             below = -MAPDR_BEYOND;                                                                          \
