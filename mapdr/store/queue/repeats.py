@@ -12,7 +12,8 @@ from mapdr.store.index import schema
 from mapdr.store.index.schema import Kind, State
 
 _AT_ONCE = 256
-"""Hashes in one query: always the same number, so that the statement is prepared once."""
+"""Hashes in one query at most: more than eight are padded to a power of two, so that few statements are
+prepared."""
 
 _instance, _delivery = schema.instance, schema.delivery
 _KNOWN = select(
@@ -92,7 +93,7 @@ def _portions(keys: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[int]]
         for start in range(0, len(hashes), _AT_ONCE):
             some = hashes[start : start + _AT_ONCE]
             if len(some) > 8:
-                some += some[-1:] * (_AT_ONCE - len(some))
+                some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
             yield series, some
 
 
