@@ -24,5 +24,12 @@ def collect(
     max_value: int,
 ) -> tuple[Values, Walk]: ...
 def elements(
-    buffer: Buffer, offset: int, end: int, flags: int, *, base: int = 0, within: int = -1
+    buffer: Buffer,
+    offset: int,
+    end: int,
+    flags: int,
+    *,
+    base: int = 0,
+    within: int = -1,
+    nested: bool = False,
 ) -> tuple[list[Element], int, int]: ...

@@ -101,8 +101,9 @@ def collect(buffer, int64_t available, int64_t size, int flags, dict wanted, *, 
 cdef object new = tuple.__new__
 
 
-cdef object level(const unsigned char *data, int64_t offset, int64_t end, bint explicit):
-    """The elements of a level in which nothing is odd, or None; they may stand in any order."""
+cdef object level(const unsigned char *data, int64_t offset, int64_t end, bint explicit, bint nested):
+    """The elements of a level in which nothing is odd, or None; they may stand in any order. `nested`: only
+    those that may hold others."""
     cdef int64_t left = MAX_ELEMENTS, after
     cdef Head element
     cdef list found = []
@@ -121,20 +122,23 @@ cdef object level(const unsigned char *data, int64_t offset, int64_t end, bint e
                          &left)
         if left < 0 or after < 0:
             return None
-        # As Element itself does it, without a call of Python's.
-        found.append(
-            new(Element, (element.tag, vr_of(&element), offset, element.value, after, element.length))
-        )
+        if not nested or element.length == UNDEFINED or (element.a == c'S' and element.b == c'Q'):
+            # As Element itself does it, without a call of Python's.
+            found.append(
+                new(Element, (element.tag, vr_of(&element), offset, element.value, after, element.length))
+            )
         offset = after
     return found
 
 
-def elements(buffer, int64_t offset, int64_t end, int flags, *, int64_t base=0, int64_t within=-1):
+def elements(
+    buffer, int64_t offset, int64_t end, int flags, *, int64_t base=0, int64_t within=-1, bint nested=False
+):
     """As `_scan_py.elements`, which is also what answers for anything irregular."""
     cdef const unsigned char[::1] view
     if flags in (0, 1) and 0 <= offset < end <= len(buffer):
         view = buffer
-        found = level(&view[0], offset, end, flags)
+        found = level(&view[0], offset, end, flags, nested)
         if found is not None:
             return found, end, 0
-    return _scan_py.elements(buffer, offset, end, flags, base=base, within=within)
+    return _scan_py.elements(buffer, offset, end, flags, base=base, within=within, nested=nested)

@@ -517,18 +517,28 @@ def _is_padding(buffer: Buffer, offset: int, available: int, size: int) -> bool:
 
 
 def elements(
-    buffer: Buffer, offset: int, end: int, flags: int, *, base: int = 0, within: int = -1
+    buffer: Buffer,
+    offset: int,
+    end: int,
+    flags: int,
+    *,
+    base: int = 0,
+    within: int = -1,
+    nested: bool = False,
 ) -> tuple[list[Element], int, int]:
     """The elements of one level between `offset` and `end`, where the last of them ends, and the remarks.
 
     All bytes are there, in the encoding of `flags`. Errors name places from `base` on, the buffer's offset in
-    the data set, and the element `within` which this level is. Raises Unreadable (as `walk`, "truncated").
+    the data set, and the element `within` which this level is. `nested`: only those elements that hold
+    others by their VR, SQ, or by their undefined length. Raises Unreadable (as `walk`, "truncated").
     """
     walker = _Walker(buffer, end, MAX_DEPTH, MAX_ELEMENTS, base=base, within=within)
     try:
         found = list(walker.level(offset, end, flags, False))
     except _Overrun:
         raise walker.error("an element ends too late", walker.stop, "truncated") from None
+    if nested:
+        found = [each for each in found if each.vr == b"SQ" or each.length == UNDEFINED]
     return found, walker.stop, walker.remarks
 
 

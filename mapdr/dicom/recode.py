@@ -97,10 +97,8 @@ def is_regular(data: bytes) -> bool:
     """
     if not data:
         return True
-    found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
-    return all(
-        _keeps(data[each.offset : each.end]) for each in found if each.vr == b"SQ" or each.length == UNDEFINED
-    )
+    found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE), nested=True)
+    return all(_keeps(data[each.offset : each.end]) for each in found)
 
 
 _SHORT = 1 << 12

@@ -193,9 +193,10 @@ def check_scan(buffer: bytes, size: int, flags: int, beyond: bool, max_value: in
     assert outcome(fast.collect, *args, **options) == outcome(_scan_py.collect, *args, **options)
     for span in ((0, len(buffer)), (min(8, len(buffer)), len(buffer)), (0, len(buffer) // 2)):
         level = buffer, *span, flags
-        assert outcome(fast.elements, *level, base=7, within=5) == outcome(
-            _scan_py.elements, *level, base=7, within=5
-        )
+        for nested in (False, True):
+            assert outcome(fast.elements, *level, base=7, within=5, nested=nested) == outcome(
+                _scan_py.elements, *level, base=7, within=5, nested=nested
+            )
 
 
 # --- pixels -----------------------------------------------------------------------------------------------
