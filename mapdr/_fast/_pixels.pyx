@@ -28,6 +28,8 @@ cdef extern from "pixels.h" nogil:
         int64_t above
     struct mapdr_kind:
         int64_t size
+        int least
+        int most
         void (*compared)(const void *, const void *, int64_t, int, int, mapdr_found *) noexcept nogil
         void (*gap)(const void *, const void *, int64_t, int, int, mapdr_gap *) noexcept nogil
         void (*row)(const void *, int64_t, int64_t, int32_t *, int32_t *) noexcept nogil
@@ -123,11 +125,6 @@ cdef const unsigned char[::1] octets(frame, int64_t length):
     return view
 
 
-cdef int bound(value):
-    """A limit of values, or the nearest that is beyond all cells."""
-    return max(-MAPDR_BEYOND, min(value, MAPDR_BEYOND))
-
-
 def differences(original, decoded, str kind, low, high):
     """As `_pixels_py.differences`."""
     if not comparable(original, decoded, kind):
@@ -135,7 +132,8 @@ def differences(original, decoded, str kind, low, high):
     cdef int64_t length = len(original)
     cdef const unsigned char[::1] one = octets(original, length), other = octets(decoded, length)
     cdef const mapdr_kind *cells = loops(kind)
-    cdef int least = bound(low), most = bound(high)
+    cdef bint all_count = low > high or low > cells.most or high < cells.least
+    cdef int least = 1 if all_count else max(low, cells.least), most = 0 if all_count else min(high, cells.most)
     cdef mapdr_found found
     with nogil:
         cells.compared(&one[0], &other[0], length // cells.size, least, most, &found)
@@ -146,21 +144,27 @@ def differences(original, decoded, str kind, low, high):
 
 def padding_gap(original, decoded, str kind, low, high):
     """As `_pixels_py.padding_gap`."""
-    if not comparable(original, decoded, kind) or not -MAPDR_BEYOND < low <= high < MAPDR_BEYOND:
+    if not comparable(original, decoded, kind) or low > high:
         return _pixels_py.padding_gap(original, decoded, kind, low, high)
     cdef int64_t length = len(original)
     cdef const unsigned char[::1] one = octets(original, length), other = octets(decoded, length)
     cdef const mapdr_kind *cells = loops(kind)
-    cdef int least = low, most = high
+    cdef bint is_beyond = low > cells.most or high < cells.least
+    cdef int least = 0 if is_beyond else max(low, cells.least), most = 0 if is_beyond else min(high, cells.most)
+    cdef mapdr_found all_of
     cdef mapdr_gap found
     with nogil:
-        cells.gap(&one[0], &other[0], length // cells.size, least, most, &found)
-    return (
-        found.low,
-        found.high,
-        None if found.below == -MAPDR_BEYOND else found.below,
-        None if found.above == MAPDR_BEYOND else found.above,
-    )
+        if is_beyond:  # no cell can be padding: the ends of all values are what is next to it
+            cells.compared(&other[0], &other[0], length // cells.size, 1, 0, &all_of)
+        else:
+            cells.gap(&one[0], &other[0], length // cells.size, least, most, &found)
+    if is_beyond:
+        return (low, high, all_of.greatest, None) if low > cells.most else (low, high, None, all_of.least)
+    below = None if found.below == -MAPDR_BEYOND else found.below
+    above = None if found.above == MAPDR_BEYOND else found.above
+    if low < cells.least:  # nothing lies below the range: what is its lowest cell lies in it, or is next above
+        return low, max(high, found.high), None, above if below is None else below
+    return found.low, max(high, found.high), below, above
 
 
 cdef void strip(

@@ -33,27 +33,30 @@ struct mapdr_gap {
 #define MAPDR_BLOCK 4096 /* cells */
 #define MAPDR_SMALL 1000 /* error of which the squares of a block add up to less than 2 ** 32 */
 
-/* How far `decoded` is from `original`, but for values of `original` from `low` to `high`. Squares are added in
-32 bits, which takes half the time, and once more in 64 where a block has errors too large for that. */
-#define MAPDR_COMPARED(NAME, CELL)                                                                          \
+/* How far `decoded` is from `original`, but for values of `original` from `from` to `to`, which a cell can hold; all
+of them count if `from` is above `to`. All is as wide as a cell of 16 bits, which halves the time, and so are
+squares in 32 bits: they are added once more in 64 where a block has errors too large for that. */
+#define MAPDR_COMPARED(NAME, CELL, LEAST, MOST)                                                             \
     MAPDR_LOOPS static void NAME(                                                                           \
-        const void *one, const void *other, int64_t count, int low, int high, struct mapdr_found *found)    \
+        const void *one, const void *other, int64_t count, int from, int to, struct mapdr_found *found)     \
     {                                                                                                       \
-        const CELL *original = one, *decoded = other;                                                       \
-        int most = 0, least = MAPDR_BEYOND, greatest = -MAPDR_BEYOND;                                       \
+        const CELL *original = one, *decoded = other, low = from, high = to;                                \
+        CELL least = MOST, greatest = LEAST;                                                                \
+        uint16_t most = 0;                                                                                  \
         int64_t counted = 0;                                                                                \
         uint64_t squares = 0;                                                                               \
         for (int64_t begin = 0; begin < count; begin += MAPDR_BLOCK) {                                      \
             int64_t end = begin + MAPDR_BLOCK < count ? begin + MAPDR_BLOCK : count;                        \
-            int some = 0, most_here = 0;                                                                    \
+            uint16_t some = 0, most_here = 0;                                                               \
             uint32_t squares_here = 0;                                                                      \
             for (int64_t index = begin; index < end; index++) {                                             \
-                int value = original[index], off = value - (int)decoded[index];                             \
-                int mask = -((value < low) | (value > high));                                               \
+                CELL value = original[index], made = decoded[index];                                        \
+                CELL upper = value > made ? value : made, lower = value > made ? made : value;              \
+                uint16_t mask = -((value < low) | (value > high));                                          \
+                uint16_t off = ((uint16_t)upper - (uint16_t)lower) & mask;                                  \
                 some -= mask;                                                                               \
-                off = (off < 0 ? -off : off) & mask;                                                        \
                 most_here = off > most_here ? off : most_here;                                              \
-                int lower = mask ? value : MAPDR_BEYOND, upper = mask ? value : -MAPDR_BEYOND;              \
+                lower = (value & mask) | (MOST & ~mask), upper = (value & mask) | (LEAST & ~mask);          \
                 least = lower < least ? lower : least;                                                      \
                 greatest = upper > greatest ? upper : greatest;                                             \
                 squares_here += (uint32_t)off * (uint32_t)off;                                              \
@@ -77,35 +80,35 @@ struct mapdr_gap {
         found->greatest = greatest;                                                                         \
     }
 
-/* The values of `decoded` where `original` is from `low` to `high`, and what of the others is next to them: in one
-pass, and in another where padding has come below `low`, for then others are next to it. */
-#define MAPDR_GAP(NAME, CELL)                                                                               \
+/* The values of `decoded` where `original` is from `from` to `to`, which a cell can hold, and in another pass what
+of the others is next to them. */
+#define MAPDR_GAP(NAME, CELL, LEAST, MOST)                                                                  \
     MAPDR_LOOPS static void NAME(                                                                           \
-        const void *one, const void *other, int64_t count, int low, int high, struct mapdr_gap *gap)        \
+        const void *one, const void *other, int64_t count, int from, int to, struct mapdr_gap *gap)         \
     {                                                                                                       \
-        const CELL *original = one, *decoded = other;                                                       \
-        int from, lowest = low, highest = high, below, above;                                               \
-        do {                                                                                                \
-            from = lowest;                                                                                  \
-            below = -MAPDR_BEYOND;                                                                          \
-            above = MAPDR_BEYOND;                                                                           \
-            for (int64_t index = 0; index < count; index++) {                                               \
-                int value = original[index], found = decoded[index];                                        \
-                int outside = -((value < low) | (value > high)), lies_under = -(found <= from);             \
-                int lower = (~outside & (found - MAPDR_BEYOND)) + MAPDR_BEYOND;                             \
-                int upper = (~outside & (found + MAPDR_BEYOND)) - MAPDR_BEYOND;                             \
-                int under = (outside & lies_under & (found + MAPDR_BEYOND)) - MAPDR_BEYOND;                 \
-                int over = (outside & ~lies_under & (found - MAPDR_BEYOND)) + MAPDR_BEYOND;                 \
-                lowest = lower < lowest ? lower : lowest;                                                   \
-                highest = upper > highest ? upper : highest;                                                \
-                below = under > below ? under : below;                                                      \
-                above = over < above ? over : above;                                                        \
-            }                                                                                               \
-        } while (lowest != from);                                                                           \
+        const CELL *original = one, *decoded = other, low = from, high = to;                                \
+        CELL lowest = low, highest = high, below = LEAST, above = MOST, unders = 0, overs = 0;              \
+        for (int64_t index = 0; index < count; index++) {                                                   \
+            CELL value = original[index], found = decoded[index];                                           \
+            CELL outside = -((value < low) | (value > high));                                               \
+            CELL lower = (found & ~outside) | (MOST & outside), upper = (found & ~outside) | (LEAST & outside);\
+            lowest = lower < lowest ? lower : lowest;                                                       \
+            highest = upper > highest ? upper : highest;                                                    \
+        }                                                                                                   \
+        for (int64_t index = 0; index < count; index++) {                                                   \
+            CELL value = original[index], found = decoded[index];                                           \
+            CELL outside = -((value < low) | (value > high)), lies_under = -(found <= lowest);              \
+            CELL is_under = outside & lies_under, is_over = outside & ~lies_under;                          \
+            CELL under = (found & is_under) | (LEAST & ~is_under), over = (found & is_over) | (MOST & ~is_over);\
+            below = under > below ? under : below;                                                          \
+            above = over < above ? over : above;                                                            \
+            unders |= is_under;                                                                             \
+            overs |= is_over;                                                                               \
+        }                                                                                                   \
         gap->low = lowest;                                                                                  \
         gap->high = highest;                                                                                \
-        gap->below = below;                                                                                 \
-        gap->above = above;                                                                                 \
+        gap->below = unders ? below : -MAPDR_BEYOND;                                                        \
+        gap->above = overs ? above : MAPDR_BEYOND;                                                          \
     }
 
 /* Eight sizes in each octave from 1 on: exponent and three bits of the fraction of an IEEE 754 single. */
@@ -175,19 +178,20 @@ static void mapdr_count_details(
     }
 }
 
-#define MAPDR_LOOPS_OF(NAME, CELL)                   \
-    MAPDR_COMPARED(mapdr_compared_##NAME, CELL)      \
-    MAPDR_GAP(mapdr_gap_##NAME, CELL)                \
+#define MAPDR_LOOPS_OF(NAME, CELL, LEAST, MOST)                  \
+    MAPDR_COMPARED(mapdr_compared_##NAME, CELL, LEAST, MOST)     \
+    MAPDR_GAP(mapdr_gap_##NAME, CELL, LEAST, MOST)               \
     MAPDR_ROW(mapdr_row_##NAME, CELL)
 
-MAPDR_LOOPS_OF(i8, int8_t)
-MAPDR_LOOPS_OF(u8, uint8_t)
-MAPDR_LOOPS_OF(i16, int16_t)
-MAPDR_LOOPS_OF(u16, uint16_t)
+MAPDR_LOOPS_OF(i8, int8_t, INT8_MIN, INT8_MAX)
+MAPDR_LOOPS_OF(u8, uint8_t, 0, UINT8_MAX)
+MAPDR_LOOPS_OF(i16, int16_t, INT16_MIN, INT16_MAX)
+MAPDR_LOOPS_OF(u16, uint16_t, 0, UINT16_MAX)
 
-/* The loops over one kind of cells, and the bytes of a cell. */
+/* The loops over one kind of cells, the bytes of a cell, and what it holds at least and at most. */
 struct mapdr_kind {
     int64_t size;
+    int least, most;
     void (*compared)(const void *, const void *, int64_t, int, int, struct mapdr_found *);
     void (*gap)(const void *, const void *, int64_t, int, int, struct mapdr_gap *);
     void (*row)(const void *, int64_t, int64_t, int32_t *, int32_t *);
@@ -195,8 +199,8 @@ struct mapdr_kind {
 
 /* In the order of KINDS: b, B, h, H. */
 static const struct mapdr_kind mapdr_kinds[] = {
-    {1, mapdr_compared_i8, mapdr_gap_i8, mapdr_row_i8},
-    {1, mapdr_compared_u8, mapdr_gap_u8, mapdr_row_u8},
-    {2, mapdr_compared_i16, mapdr_gap_i16, mapdr_row_i16},
-    {2, mapdr_compared_u16, mapdr_gap_u16, mapdr_row_u16},
+    {1, INT8_MIN, INT8_MAX, mapdr_compared_i8, mapdr_gap_i8, mapdr_row_i8},
+    {1, 0, UINT8_MAX, mapdr_compared_u8, mapdr_gap_u8, mapdr_row_u8},
+    {2, INT16_MIN, INT16_MAX, mapdr_compared_i16, mapdr_gap_i16, mapdr_row_i16},
+    {2, 0, UINT16_MAX, mapdr_compared_u16, mapdr_gap_u16, mapdr_row_u16},
 };

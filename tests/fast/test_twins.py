@@ -247,6 +247,26 @@ def test_frames_are_compared_alike(cells: list[tuple[int, int]], kind: str, low:
     assert gap == _pixels_py.padding_gap(one, other, kind, low, high)
 
 
+@settings(max_examples=300)
+@given(st.data(), st.sampled_from(_pixels_py.KINDS), st.integers(1, 80))
+def test_frames_are_compared_alike_at_the_ends_of_cells(data: st.DataObject, kind: str, count: int) -> None:
+    """Few values, the ends of a cell among them, and padding that begins and ends with some of them."""
+    size = struct.calcsize(kind)
+    least, most = (
+        (0, (1 << 8 * size) - 1) if kind.isupper() else (-1 << 8 * size - 1, (1 << 8 * size - 1) - 1)
+    )
+    values = st.sampled_from([least, least + 1, -1 if least else 1, 0, most - 1, most])
+    one, other = (
+        struct.pack(f"{count}{kind}", *data.draw(st.lists(values, min_size=count, max_size=count)))
+        for _ in range(2)
+    )
+    beyond = st.sampled_from([least - 300, least - 1, most + 1, most + 300])
+    low, high = sorted(data.draw(values | beyond) for _ in range(2))
+    for name in ("differences", "padding_gap"):
+        fast, plain = getattr(compiled("_pixels"), name), getattr(_pixels_py, name)
+        assert fast(one, other, kind, low, high) == plain(one, other, kind, low, high)
+
+
 @pytest.mark.parametrize("off", [255, 999, 1000, 1001, 1023, 1024, 1025, 2048, 65535])
 @pytest.mark.parametrize("count", [1, 4095, 4096, 4097, 12_289])
 def test_large_errors_of_many_cells_add_up_alike(off: int, count: int) -> None:
