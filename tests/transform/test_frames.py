@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,11 @@ from .toy import NEAR, FramesAt, Lossless, Lossy, described, encoder_of, ramp
 
 def at(level: float = 60.0) -> Setting:
     return Setting(level)
+
+
+def test_all_of_a_setting_is_kept() -> None:
+    setting = Setting(60.0, reversible=True, resolutions=3)
+    assert setting.told() == asdict(setting)
 
 
 def share_of(amount: int) -> Share:

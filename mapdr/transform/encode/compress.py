@@ -10,7 +10,7 @@ done to it. What the search chose is kept before the image is sent, so that a re
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -308,7 +308,7 @@ class CompressStep:
             return encoded, facts
         assert encoded.reached is not None
         reached = encoded.reached.told(image.native_bytes / encoded.size, encoder.encodes)
-        return encoded, facts | asdict(encoded.setting) | reached
+        return encoded, facts | encoded.setting.told() | reached
 
     def _fall_back(self, encoder: FrameEncoder, planned: Plan, reason: str) -> tuple[Encoded, dict[str, Any]]:
         self._settings.watch.count(f"compress.fallback.{reason}")

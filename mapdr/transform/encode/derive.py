@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -23,9 +24,12 @@ from mapdr.transform.encode.quality import Padding
 from mapdr.transform.image import Attributes, Frames, Image
 
 Changes = dict[int, bytes | None]
+Code = tuple[str, str]
+"""Code Value and Code Meaning."""
 
 _LOSSY = ("113040", "Lossy Compression")
 _PREDECESSOR = ("121320", "Uncompressed predecessor")
+_PROCESSED = ("121322", "Source image for image processing operation")
 """Codes of DCM (PS3.16, CID 7203 and CID 7202)."""
 DESCRIPTION_LIMIT = 1024
 """Characters of an ST value (PS3.5 table 6.2-1)."""
@@ -149,44 +153,51 @@ def _processed_changes(attributes: Attributes, description: str) -> Changes:
     _describe(changes, attributes, description)
     sop_class, uid = attributes.text(tags.SOP_CLASS_UID), attributes.text(tags.SOP_INSTANCE_UID)
     if is_uid(sop_class) and is_uid(uid):
-        purpose = _code("121322", "Source image for image processing operation")
-        changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class, uid, purpose)
+        changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class, uid, _PROCESSED)
     return changes
 
 
 def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: str) -> Changes:
     """Everything but its UID that says *this is a lossy copy of another image*."""
-    attributes = image.attributes
-    ratio = f"{loss.ratio:.2f}"
+    changes = method_changes(image.attributes, loss.method)
+    return changes | loss_changes(image, loss, sop_class_uid, original_uid)
+
+
+def method_changes(attributes: Attributes, method: str) -> Changes:
+    """The part of `lossy_changes` that is the same for all images whose headers say the same, whatever the
+    codec makes of their pixels."""
     changes: Changes = {
         tags.IMAGE_TYPE: element(tags.IMAGE_TYPE, "CS", _derived(attributes)),
         tags.LOSSY_IMAGE_COMPRESSION: element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01"),
-        tags.LOSSY_IMAGE_COMPRESSION_RATIO: element(
-            tags.LOSSY_IMAGE_COMPRESSION_RATIO,
-            "DS",
-            _appended(attributes, tags.LOSSY_IMAGE_COMPRESSION_RATIO, ratio),
-        ),
         tags.LOSSY_IMAGE_COMPRESSION_METHOD: element(
             tags.LOSSY_IMAGE_COMPRESSION_METHOD,
             "CS",
-            _appended(attributes, tags.LOSSY_IMAGE_COMPRESSION_METHOD, loss.method),
+            _appended(attributes, tags.LOSSY_IMAGE_COMPRESSION_METHOD, method),
         ),
-        tags.SMALLEST_IMAGE_PIXEL_VALUE: None,
-        tags.LARGEST_IMAGE_PIXEL_VALUE: None,
+        **_OF_OTHER_VALUES,
     }
+    if not has_groups(attributes):
+        changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
+            attributes.header,
+            attributes.element(tags.DERIVATION_CODE_SEQUENCE),
+            tags.DERIVATION_CODE_SEQUENCE,
+            _coded(_LOSSY),
+        )
+    return changes
+
+
+def loss_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: str) -> Changes:
+    """The part of `lossy_changes` that each image has of its own."""
+    attributes = image.attributes
+    ratio = f"{loss.ratio:.2f}"
+    tag = tags.LOSSY_IMAGE_COMPRESSION_RATIO
+    changes: Changes = {tag: element(tag, "DS", _appended(attributes, tag, ratio))}
     description = f"Lossy compression {loss.method} {ratio}:1"
     if has_groups(attributes):
         changes.update(_derived_frames(attributes, description, sop_class_uid, original_uid))
     else:
         _describe(changes, attributes, description)
-        changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
-            attributes.header,
-            attributes.element(tags.DERIVATION_CODE_SEQUENCE),
-            tags.DERIVATION_CODE_SEQUENCE,
-            item(_code(*_LOSSY)),
-        )
-        purpose = _code(*_PREDECESSOR)
-        changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class_uid, original_uid, purpose)
+        changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class_uid, original_uid, _PREDECESSOR)
     if loss.padding is not None:
         changes.update(_padding(image, loss.padding))
     return changes
@@ -209,13 +220,13 @@ def _derived_frames(attributes: Attributes, description: str, sop_class_uid: str
     return changes
 
 
-def _source(attributes: Attributes, sop_class_uid: str, uid: str, purpose: Sequence[bytes]) -> bytes:
+def _source(attributes: Attributes, sop_class_uid: str, uid: str, purpose: Code) -> bytes:
     """Source Image Sequence with one more image, which was used for `purpose`."""
     added = item(
         [
             element(tags.REFERENCED_SOP_CLASS_UID, "UI", sop_class_uid.encode("ascii")),
             element(tags.REFERENCED_SOP_INSTANCE_UID, "UI", uid.encode("ascii")),
-            element(tags.PURPOSE_OF_REFERENCE_CODE_SEQUENCE, "SQ", item(purpose)),
+            _purpose(purpose),
         ]
     )
     tag = tags.SOURCE_IMAGE_SEQUENCE
@@ -247,8 +258,16 @@ def _code_nodes(value: str, meaning: str) -> list[tuple[int, str, bytes]]:
     ]
 
 
-def _code(value: str, meaning: str) -> list[bytes]:
-    return [element(tag, vr, content) for tag, vr, content in _code_nodes(value, meaning)]
+@cache
+def _coded(code: Code) -> bytes:
+    """An item of a code of DCM: one of the few of this module."""
+    return item([element(tag, vr, content) for tag, vr, content in _code_nodes(*code)])
+
+
+@cache
+def _purpose(code: Code) -> bytes:
+    """Purpose of Reference Code Sequence."""
+    return element(tags.PURPOSE_OF_REFERENCE_CODE_SEQUENCE, "SQ", _coded(code))
 
 
 def _padding(image: Image, padding: Padding) -> Changes:

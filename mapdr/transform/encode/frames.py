@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mapdr.kernel import budget
 from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, Way
@@ -90,6 +90,10 @@ class Setting:
     def way(self) -> Way:
         """The codec's way without the level."""
         return Way(self.reversible, self.resolutions)
+
+    def told(self) -> dict[str, Any]:
+        """What is kept and shown of it."""
+        return {"level": self.level, "reversible": self.reversible, "resolutions": self.resolutions}
 
 
 @dataclass(frozen=True, slots=True)

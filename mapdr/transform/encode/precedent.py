@@ -17,7 +17,8 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from mapdr import _fast
@@ -33,7 +34,7 @@ from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment, total_len
 from mapdr.transform.dataset import COPIES
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.aim import LIKELY, SIMPLER
-from mapdr.transform.encode.derive import Changes, Loss, lossy_changes, new_uid, uid_changes
+from mapdr.transform.encode.derive import Changes, Loss, loss_changes, method_changes, new_uid, uid_changes
 from mapdr.transform.encode.forecast import TYPICAL, Forecast
 from mapdr.transform.encode.frames import Objection, Setting, allowed_error, checked, judged, streams_room
 from mapdr.transform.encode.groups import has_groups
@@ -93,6 +94,7 @@ _PLACE = {tag: place for place, tag in enumerate(_SOUGHT)}
 _COMPARED = tuple(_PLACE[tag] for tag in sorted(READ))
 _FIRST_OVERLAY, _LAST_OVERLAY = (_PLACE[tag] for tag in OVERLAYS)
 _PIXEL_GROUP = _PLACE[tags.PIXEL_GROUP_LENGTH]
+_group_at = itemgetter(4)
 _PIXEL_HEAD = 12
 """Bytes of the head of Pixel Data in explicit VR (PS3.5 section 7.1.2)."""
 
@@ -122,7 +124,7 @@ def _read(payload: Payload, held: Held) -> _Header | None:
     start = own.offset - held.proof.offset
     rest = memoryview(held.data)[start : start + own.length]
     found = _fast.locate(edited or rest, len(edited or rest), EXPLICIT, _SOUGHT)
-    if found is None or any(span[4] >= 0 for span in found.spans):
+    if found is None or max(map(_group_at, found.spans)) >= 0:
         return None
     spans = found.spans
     # What lies between the places of the two would be an overlay's.
@@ -138,8 +140,8 @@ def _read(payload: Payload, held: Held) -> _Header | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decided:
-    """What was decided of an image: its plan, what its codec is told, and what of its changed header does not
-    depend on its pixels. `form` is that of its codestream; hints on its series are kept under `key`."""
+    """What was decided of an image: its plan, what its codec is told, and the `changes` of its header that
+    its codec's samples make. `form` is that of its codestream; hints on its series are kept under `key`."""
 
     planned: Plan
     encoder: LossyEncoder
@@ -151,12 +153,14 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Precedent:
-    """An image: what was decided of it, what its header says, and how its Pixel Data element begins."""
+    """An image: what was decided of it, what its header says, how its Pixel Data element begins, and
+    all `changes` of its header that do not depend on its pixels."""
 
     decided: Decided
     image: Image
     said: tuple[bytes, ...]
     pixel_head: bytes
+    changes: Changes
 
     def is_for(self, found: _Header) -> bool:
         """Whether an image may follow it, by its header."""
@@ -196,7 +200,8 @@ class Precedents:
             return
         if len(image.attributes.header) > LARGEST or (found := _read(payload, held)) is None:
             return
-        made = Precedent(decided, image, found.said, bytes(found.pixels[:_PIXEL_HEAD]))
+        changes = decided.changes | method_changes(image.attributes, decided.encoder.method)
+        made = Precedent(decided, image, found.said, bytes(found.pixels[:_PIXEL_HEAD]), changes)
         if not made.is_for(found):
             return
         with self._lock:
@@ -246,7 +251,7 @@ def follow(
     except (Objection, OutsideBitsStored, Permanent):
         return None
     goal.hints.learn(decided.key, coded.learnt)
-    return made, asdict(coded.setting) | reached.told(loss.ratio, coded.encodes)
+    return made, coded.setting.told() | reached.told(loss.ratio, coded.encodes)
 
 
 class _Coded(NamedTuple):
@@ -327,9 +332,9 @@ def _assembled(
     """The payload of a codestream, with a header that is true of it."""
     original = payload.sop_instance_uid
     uid = new_uid(site_key, original, (stream,))
-    changes = precedent.decided.changes | uid_changes(uid)
-    changes |= lossy_changes(precedent.image, loss, payload.sop_class_uid, original)
-    places = ((*found.spans[_PLACE[tag]][:2], changes[tag]) for tag in sorted(changes))
+    changes = precedent.changes | uid_changes(uid)
+    changes |= loss_changes(precedent.image, loss, payload.sop_class_uid, original)
+    places = [(*found.spans[_PLACE[tag]][:2], changes[tag]) for tag in sorted(changes)]
     padded = len(stream) + (len(stream) & 1)
     tables, pixels = around([padded], (fragment_head(padded), stream.ljust(padded, b"\0")))
     parts = (replaced(found.header, places) + tables, *pixels)
