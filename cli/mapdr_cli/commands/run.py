@@ -34,7 +34,7 @@ log = logging.getLogger("mapdr.run")
 
 AGAIN = 5.0
 """Seconds until a live view that failed is drawn again."""
-LOOK = 2.0
+LOOK = 5.0
 """Seconds between two looks at what needs attention ..."""
 REST = 30.0
 """... while nothing changes in the index: disks and files may."""
