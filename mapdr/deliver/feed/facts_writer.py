@@ -19,7 +19,7 @@ from mapdr.store.index.fault import fault_of_the_index
 SECONDS = 0.1
 """How long facts wait for those of other images, counted from the last write: a lone image waits for none."""
 
-LONGEST = 0.2
+LONGEST = 0.35
 """As much while the processors are busy ..."""
 
 ROWS = 16

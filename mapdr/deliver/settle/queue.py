@@ -25,7 +25,7 @@ ROWS = 256
 SECONDS = 0.05
 """... and none waits longer than this for others ..."""
 
-LONGEST = 0.2
+LONGEST = 0.35
 """... nor than this while the processors are busy."""
 
 LARGEST = 1000
