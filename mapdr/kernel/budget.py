@@ -24,7 +24,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -60,14 +60,9 @@ class Allowance(ABC):
     def _reaches(self, amount: int) -> bool:
         """Whether `amount` bytes in all can be had at once; they are given then."""
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """What this thread does within the block counts here."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+        return _Held(self)
 
     def need(self, amount: int) -> None:
         """`amount` bytes more are about to be used. Raises Short when they are not to be had at once."""
@@ -127,6 +122,21 @@ class Share(Allowance):
 
     def __del__(self) -> None:
         self._budget.dropped(self._grant)
+
+
+class _Held:
+    """The block of `Allowance.held`."""
+
+    __slots__ = ("_allowance", "_token")
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._allowance)
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)
 
 
 class Limited(Allowance):
@@ -309,11 +319,8 @@ class Budget:
             self._at_rest.discard(grant)
 
     def _collect(self) -> None:
-        while True:
-            try:
-                self._end(self._dropped.get_nowait())
-            except queue.Empty:
-                return
+        while not self._dropped.empty():  # who holds the lock is the only one who takes from it
+            self._end(self._dropped.get_nowait())
 
     def _ready(self) -> Iterator[_Waiter]:
         while waiter := self._next():
@@ -337,6 +344,8 @@ class Budget:
 
     def _first(self) -> _Waiter | None:
         """The first of those who do not prepare ahead."""
+        if not self._waiting:
+            return None
         return next((waiter for waiter in self._waiting if not self._is_ahead(waiter)), None)
 
     def _is_ahead(self, waiter: _Waiter) -> bool:

@@ -220,7 +220,7 @@ class Payload:
     @property
     def in_memory(self) -> int:
         """The bytes that it holds in memory; slices of files hold none."""
-        return sum(len(part) for part in self.parts if isinstance(part, bytes))
+        return sum([len(part) for part in self.parts if isinstance(part, bytes)])
 
     @property
     def made(self) -> int:
@@ -391,4 +391,4 @@ def is_ae_title(text: str) -> bool:
 
 def total_length(parts: Sequence[Part]) -> int:
     """The number of bytes that the parts hold together."""
-    return sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
+    return sum([len(part) if isinstance(part, bytes) else part.length for part in parts])

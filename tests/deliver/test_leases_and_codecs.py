@@ -95,7 +95,7 @@ class Node:
 
     def _ends(self, future: Preparation) -> None:
         self._working -= 1
-        future.worked.set_result(None)
+        future.made()
         self._begin()
         future.set_result(PAYLOAD)
 

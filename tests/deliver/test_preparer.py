@@ -502,12 +502,17 @@ def test_as_much_is_kept_after_a_reload_or_a_shortage_as_before(forget: Callable
 
 def test_a_codec_thread_says_that_it_has_done_with_an_image() -> None:
     chain = Encoder()
-    chain.go.set()
+    told: list[str] = []
     with ThreadPoolExecutor(1) as pool:
         preparer = Preparer(FakeLedger(), lambda steps: chain, pool)
         made = preparer.request(delivery(1, "a"), "")
+        assert not made.is_made
+        assert made.when_made(lambda: told.append("soon"))
+        chain.go.set()
         made.result(10)
-        made.worked.result(10)
+    assert made.is_made
+    assert not made.when_made(lambda: told.append("late"))
+    assert told == ["soon"]
 
 
 def test_a_failure_is_kept_for_nobody_and_no_trouble(caplog: pytest.LogCaptureFixture) -> None:

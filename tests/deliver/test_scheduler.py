@@ -155,7 +155,7 @@ def test_no_more_is_asked_of_the_codec_threads_than_their_share() -> None:
     around.scheduler.submit()
     assert len(around.futures) == 5
     around.scheduler.clear()
-    around.futures[1][1].worked.set_result(None)
+    around.futures[1][1].made()
     assert len(around.futures) == 5
 
 
@@ -163,14 +163,14 @@ def test_a_codec_thread_has_its_next_image_while_something_of_the_last_is_kept()
     around = Around()
     around.scheduler.add([row(number) for number in range(1, 6)])
     first = around.futures[0][1]
-    first.worked.set_result(None)
+    first.made()
     assert around.asked == [1, 2, 3, 4, 5]
     assert around.progress == 1, "there is none left: more may be leased"
     assert around.taken() is None
     first.set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
     assert around.taken() is not None
     assert around.progress == 1
-    around.futures[1][1].worked.set_result(None)
+    around.futures[1][1].made()
     around.futures[1][1].set_exception(OSError(28, "No space left on device"))
     assert [each.delivery.id for each in around.ended] == [2], "what could not be kept is not sent"
 
@@ -182,7 +182,7 @@ def test_what_lacks_room_says_so_and_goes_on_when_there_is_some(monkeypatch: pyt
     around.scheduler.add([row(number) for number in range(1, 6)])
     assert around.asked == [1, 2, 3]
     assert around.scheduler.lacks_room
-    around.futures[0][1].worked.set_result(None)
+    around.futures[0][1].made()
     assert around.asked == [1, 2, 3], "what is not ready yet takes its room"
     before = around.progress
     around.futures[0][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
@@ -238,7 +238,7 @@ def test_an_image_that_is_ready_before_its_lease_is_all_taken_in_is_sent(
     add = around.ready.add
 
     def late(images: list[QueuedImage]) -> None:
-        around.futures[0][1].worked.set_result(None)  # on a thread of its own
+        around.futures[0][1].made()  # on a thread of its own
         for _, future in around.futures[4:]:
             future.set_result(Payload("1.2", "2.25.5", IMPLICIT, (), 0))
         add(images)
@@ -257,7 +257,7 @@ def test_an_image_that_is_ready_before_its_lease_is_all_taken_in_is_sent(
 def test_many_that_another_destination_has_had_made_are_asked_for_one_after_the_other() -> None:
     around = Around()
     made = Preparation()
-    made.worked.set_result(None)
+    made.made()
     asked: list[int] = []
 
     def request(delivery: LeasedDelivery, syntax: str) -> Preparation:
@@ -304,7 +304,7 @@ def test_one_that_is_prepared_anew_is_at_work_again() -> None:
     around = Around()
     around.scheduler.add([row(1)])
     around.syntaxes.refused(Need("1.2", JPEG2000), IMPLICIT)
-    around.futures[0][1].worked.set_result(None)
+    around.futures[0][1].made()
     around.futures[0][1].set_result(Payload("1.2", "2.25.1", JPEG2000, (), 0))
     around.scheduler.add([row(number) for number in range(2, 7)])
     assert around.asked == [1, 1, 2, 3, 4], "no more than its share"

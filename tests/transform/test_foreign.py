@@ -17,7 +17,7 @@ import pytest
 from mapdr.kernel.codec import FrameFormat, Mismatch
 from mapdr.kernel.errors import Permanent
 from mapdr.testing.wait import until
-from mapdr.transform.codecs.calls import calling
+from mapdr.transform.codecs.calls import Calling
 from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.worker import Job, _answer, decode
 
@@ -263,7 +263,7 @@ class Hungry:
 
 
 def test_no_memory_is_told_apart_from_a_stream_that_asks_for_too_much(pool: Decoders) -> None:
-    with pytest.raises(MemoryError), calling("it cannot encode"):
+    with pytest.raises(MemoryError), Calling("it cannot encode"):
         raise MemoryError
     assert _answer(cast(Job, Hungry(1 << 46)), b"") == ({"memory": ""}, None)
     if sys.platform == "linux":  # elsewhere nothing limits a decoder

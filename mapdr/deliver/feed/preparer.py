@@ -80,12 +80,34 @@ PIPELINES = 256
 
 
 class Preparation(Future[Payload]):
-    """The payload that somebody asked for. `worked` ends when a codec thread has made it, which is sooner
-    where something has to be kept first; where none is made, it does not end."""
+    """The payload that somebody asked for. Thread-safe."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.worked: Future[None] = Future()
+        self._is_made = False
+        self._then: list[Callable[[], None]] = []
+        self._turn = threading.Lock()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a codec thread has made the payload, which is sooner than it is handed out where something
+        has to be kept first."""
+        return self._is_made
+
+    def when_made(self, then: Callable[[], None]) -> bool:
+        """Have `then` called on the codec thread once it has made the payload, which is never where none is
+        made; False if that was before. `then` raises nothing."""
+        with self._turn:
+            if not self._is_made:
+                self._then.append(then)
+            return not self._is_made
+
+    def made(self) -> None:
+        """The codec thread has made the payload."""
+        with self._turn:
+            self._is_made = True
+        for then in self._then:
+            then()
 
 
 class Preparer:
@@ -272,7 +294,7 @@ class Preparer:
         if noted is None:
             future.set_result(payload)
             return
-        future.worked.set_result(None)
+        future.made()
         try:
             then = partial(self._hand_out, payload, share, future)
             self._facts.soon(noted, then, last=not self._is_at_work())
@@ -283,7 +305,7 @@ class Preparer:
     def _is_at_work(self) -> bool:
         """Whether an image is at work, or waits for a thread or for memory."""
         with self._lock:
-            return any(not each.worked.done() for each in reversed(self._running.values()))
+            return any(not each.is_made for each in reversed(self._running.values()))
 
     def _hand_out(
         self, payload: Payload, share: Share, future: Future[Payload], error: Exception | None

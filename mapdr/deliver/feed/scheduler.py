@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import STAT, QueuedImage, ReadyQueue
@@ -66,7 +67,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._waiting: deque[QueuedImage] = deque()
         self._at_work: set[int] = set()  # rows whose images are with the codec threads
-        self._underway: dict[int, int] = {}  # row -> bytes of its image, until it is ready
+        self._underway: dict[int, int] = {}  # row -> bytes that its image counts for, until it is ready
         self.lacks_room = False
         """Whether images wait for memory that others take until they are sent, rather than for a thread."""
 
@@ -107,9 +108,7 @@ class Scheduler:
             if not self._waiting or len(self._at_work) >= self.at_once:
                 return None
             size = self._waiting[0].delivery.instance.size
-            # One that is larger than all that may be ahead leaves the half to those behind it.
-            sizes = (AHEAD // 2 if each > AHEAD else each for each in self._underway.values())
-            held = self._ready.weight + sum(sizes)
+            held = self._ready.weight + sum(self._underway.values())
             self.lacks_room = bool(held) and (crowded or held + size > AHEAD)
             if self.lacks_room:
                 return None
@@ -119,7 +118,9 @@ class Scheduler:
 
     def _begun(self, image: QueuedImage) -> None:
         self._at_work.add(image.delivery.id)
-        self._underway[image.delivery.id] = image.delivery.instance.size
+        size = image.delivery.instance.size
+        # One that is larger than all that may be ahead leaves the half to those behind it.
+        self._underway[image.delivery.id] = AHEAD // 2 if size > AHEAD else size
 
     def clear(self) -> None:
         """Forget the images that wait for a codec thread: they are given back to the ledger."""
@@ -141,11 +142,9 @@ class Scheduler:
 
     def _request(self, image: QueuedImage) -> None:
         future = self._preparer.request(image.delivery, image.syntax)
-        if future.worked.done():  # for another destination; who asks goes on with the next one himself
-            with self._lock:
+        if not future.when_made(partial(self._made, image)):
+            with self._lock:  # for another destination; who asks goes on with the next one himself
                 self._at_work.discard(image.delivery.id)
-        else:
-            future.worked.add_done_callback(lambda ended: self._worked(image))
         future.add_done_callback(lambda ended: self._ended(image, ended))
 
     def _ended(self, image: QueuedImage, future: Future[Payload]) -> None:
@@ -182,13 +181,16 @@ class Scheduler:
             self._leases.give_back([image.delivery])  # does nothing if it was settled
             self._done_with(image)
 
-    def _worked(self, image: QueuedImage) -> None:
+    def _made(self, image: QueuedImage) -> None:
         """A codec thread has done with it, and is free for the next one."""
-        with self._lock:
-            self._at_work.discard(image.delivery.id)
-        self.submit()
-        if self.lacks_room or not self._waiting:
-            self._on_progress()
+        try:
+            with self._lock:
+                self._at_work.discard(image.delivery.id)
+            self.submit()
+            if self.lacks_room or not self._waiting:
+                self._on_progress()
+        except Exception as error:  # noqa: BLE001  the last guard: the codec thread has another image to end
+            log.error("%s: the next image was not taken up: %s", self._destination, in_words(error))
 
     def _done_with(self, image: QueuedImage) -> None:
         """It is ready, or never will be: the codec threads have nothing to do with it any more."""

@@ -58,7 +58,7 @@ class Prepared:
     def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of the parameters for one row, in order."""
         given = {**self.constants, **row}
-        return tuple(given[name] for name in self.names)
+        return tuple([given[name] for name in self.names])
 
     def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run it for each row; quicker than the library's own way, which looks at each value's type."""

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 
 
-@contextmanager
-def calling(what: str) -> Iterator[None]:
-    """Make of whatever a library raises a Permanent(reason="codec"); `what` says what it cannot do.
+class Calling:
+    """Makes of whatever a library raises a Permanent(reason="codec"); `what` says what it cannot do.
 
     Of the error its type alone is told: its text may quote what it was given. A MemoryError stays one: it
     says how this machine is, not what the image is.
     """
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise Permanent(f"{what}: {type(error).__name__}", reason="codec") from error
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, MemoryError):
+            raise Permanent(f"{self._what}: {type(error).__name__}", reason="codec") from error
 
 
 def unsigned_cells(pixels: Pixels, form: FrameFormat) -> Pixels:

@@ -18,7 +18,7 @@ from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, Pix
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.calls import calling
+from mapdr.transform.codecs.calls import Calling
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing, read_only
 
 DECODER = Decoder(decode.jpeg2000, headers.jpeg2000, is_signed=True)
@@ -67,7 +67,7 @@ class _OpenJph:
             cells = cells - cells.dtype.type(1 << form.stored - 1)
         if not options["reversible"] and form.stored < 8 * size:
             cells = cells << cells.dtype.type(8 * size - form.stored)
-        with calling("HTJ2K cannot encode"):
+        with Calling("HTJ2K cannot encode"):
             stream = bytearray(self._codec.htj2k_encode(cells.view(f"i{size}"), tlm=True, **options))
         places = slice(_PRECISIONS, _PRECISIONS + 3 * form.samples, 3)
         if stream[places] != bytes([_SIGNED | 8 * size - 1]) * form.samples or not _is_rpcl(stream):
@@ -77,7 +77,7 @@ class _OpenJph:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here. Raises Permanent(reason="codec")."""
-        with calling("HTJ2K cannot be decoded"):
+        with Calling("HTJ2K cannot be decoded"):
             return decode.jpeg2000(form, stream)
 
 

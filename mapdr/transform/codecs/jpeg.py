@@ -17,7 +17,7 @@ from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.calls import calling, unsigned_cells, with_sign
+from mapdr.transform.codecs.calls import Calling, unsigned_cells, with_sign
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 _RETIRED = (uid.JPEG_SPECTRAL_SELECTION, uid.JPEG_FULL_PROGRESSION)
@@ -42,7 +42,7 @@ class Lossless:
     def encode(self, pixels: Pixels, form: FrameFormat) -> bytes:
         """The codestream of a frame, its components as they are."""
         cells = unsigned_cells(pixels, form)
-        with calling("JPEG cannot encode"):
+        with Calling("JPEG cannot encode"):
             if form.samples == 1:
                 return _fast.jpeg_lossless_encode(cells.data.cast("B"), form.rows, form.columns, form.stored)
             colour = {"colorspace": "RGB", "outcolorspace": "RGB"}
@@ -54,7 +54,7 @@ class Lossless:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""
-        with calling("JPEG cannot decode"):
+        with Calling("JPEG cannot decode"):
             return with_sign(decode.jpeg_lossless(form, stream), form)
 
 
@@ -90,14 +90,14 @@ class Lossy:
             colour = {"colorspace": "RGB", "outcolorspace": space}
             colour["subsampling"] = "444" if form.photometric == "RGB" else "422"
         cells = np.ascontiguousarray(pixels, "u1" if form.stored <= 8 else "<u2")
-        with calling("JPEG cannot encode"):
+        with Calling("JPEG cannot encode"):
             return bytes(
                 self._codec.jpeg_encode(cells, level=int(level), bitspersample=form.stored, **colour)
             )
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""
-        with calling("JPEG cannot decode"):
+        with Calling("JPEG cannot decode"):
             return decode.jpeg(form, stream)
 
 

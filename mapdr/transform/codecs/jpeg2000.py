@@ -17,7 +17,7 @@ from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, Pix
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.calls import calling
+from mapdr.transform.codecs.calls import Calling
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 LEAST_DB, MOST_DB, DB_PER_BIT = 2.0, 50.0, 6.02
@@ -61,7 +61,7 @@ class Jpeg2000:
         if level is not None and not 1 <= level <= 1000:
             raise ValueError("imagecodecs takes a level outside 1 to 1000 for lossless")
         cells = np.ascontiguousarray(frame, f"{frame.dtype.kind}{1 if bits <= 8 else 2}")
-        with calling("JPEG 2000 cannot encode"):
+        with Calling("JPEG 2000 cannot encode"):
             stream = bytes(
                 self._codec.jpeg2k_encode(
                     cells,
@@ -80,7 +80,7 @@ class Jpeg2000:
 
     def decode(self, stream: bytes, size: int = 0) -> Pixels:
         """The frame of a codestream that came from here; `size` is a hint, the frame's bytes."""
-        with calling("JPEG 2000 cannot decode"):
+        with Calling("JPEG 2000 cannot decode"):
             pixels: Pixels = self._codec.jpeg2k_decode(stream, numthreads=self._threads_for(size))
         return pixels
 

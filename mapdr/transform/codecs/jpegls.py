@@ -17,7 +17,7 @@ from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, Pix
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.calls import calling, unsigned_cells, with_sign
+from mapdr.transform.codecs.calls import Calling, unsigned_cells, with_sign
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing, read_only
 
 Writer: TypeAlias = Callable[[Pixels, int, int], bytes]
@@ -80,7 +80,7 @@ class _CharLs:
     def encode(self, pixels: Pixels, form: FrameFormat, near: int) -> bytes:
         """The codestream of a frame. Raises Permanent(reason="codec")."""
         cells = unsigned_cells(pixels, form)
-        with calling("JPEG-LS cannot encode"):
+        with Calling("JPEG-LS cannot encode"):
             stream = self._write(cells, form.stored, near)
         found = headers.jpegls(stream)
         if found is None or found.precision != form.stored:
@@ -89,7 +89,7 @@ class _CharLs:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here. Raises Permanent(reason="codec")."""
-        with calling("JPEG-LS cannot decode"):
+        with Calling("JPEG-LS cannot decode"):
             return with_sign(decode.jpegls(form, stream), form)
 
 

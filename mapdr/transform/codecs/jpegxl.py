@@ -26,7 +26,7 @@ from mapdr.kernel.codec import (
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.calls import calling
+from mapdr.transform.codecs.calls import Calling
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 EFFORT = 3
@@ -46,7 +46,7 @@ class _LibJxl:
     def encode(self, pixels: Pixels, form: FrameFormat, **options: Any) -> bytes:
         """The codestream of a frame. Raises Permanent(reason="codec")."""
         cells = np.ascontiguousarray(pixels, "u1" if form.stored <= 8 else "u2")
-        with calling("JPEG XL cannot encode"):
+        with Calling("JPEG XL cannot encode"):
             stream = bytes(
                 self._codec.jpegxl_encode(
                     cells, effort=EFFORT, bitspersample=form.stored, numthreads=1, **options
@@ -59,7 +59,7 @@ class _LibJxl:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here. Raises Permanent(reason="codec")."""
-        with calling("JPEG XL cannot decode"):
+        with Calling("JPEG XL cannot decode"):
             return decode.jpegxl(form, stream)
 
 

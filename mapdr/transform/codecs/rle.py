@@ -10,7 +10,7 @@ from mapdr.kernel.codec import Ability, Decoder, FrameFormat, PixelRange, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode
-from mapdr.transform.codecs.calls import calling, with_sign
+from mapdr.transform.codecs.calls import Calling, with_sign
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 
@@ -35,7 +35,7 @@ class Lossless:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""
-        with calling("RLE cannot decode"):
+        with Calling("RLE cannot decode"):
             return with_sign(decode.rle(form, stream), form)
 
 
