@@ -42,6 +42,7 @@ class Around:
         self.progress = 0
         self.asked: list[int] = []
         self.given_back: list[int] = []
+        self.made: set[tuple[int, str]] = set()  # before they are asked for, for another destination
         self.ready, self.syntaxes = ReadyQueue(), Syntaxes()
 
         def now(delivery: LeasedDelivery, syntax: str) -> None:
@@ -51,6 +52,8 @@ class Around:
         def request(delivery: LeasedDelivery, syntax: str) -> Preparation:
             self.asked.append(delivery.id)
             self.futures.append((syntax, Preparation()))
+            if (delivery.id, syntax) in self.made:
+                self.futures[-1][1].made()
             return self.futures[-1][1]
 
         leases: Any = SimpleNamespace(
@@ -308,3 +311,13 @@ def test_one_that_is_prepared_anew_is_at_work_again() -> None:
     around.futures[0][1].set_result(Payload("1.2", "2.25.1", JPEG2000, (), 0))
     around.scheduler.add([row(number) for number in range(2, 7)])
     assert around.asked == [1, 1, 2, 3, 4], "no more than its share"
+
+
+def test_one_that_another_destination_has_had_made_anew_leaves_its_thread_to_the_next() -> None:
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 5)])
+    around.scheduler.add([row(5), row(6)])
+    around.syntaxes.refused(Need("1.2", JPEG2000), IMPLICIT)
+    around.made.add((1, IMPLICIT))
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", JPEG2000, (), 0))
+    assert around.asked == [1, 2, 3, 4, 1, 5]

@@ -165,6 +165,7 @@ class Scheduler:
                 with self._lock:
                     self._begun(image)
                 self._request(image)
+                self.submit()  # where it was made before, nobody else goes on
                 return
             self._syntaxes.needed(need)
             self._ready.prepared(image, _urgent(image, payload))
