@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mapdr.kernel.durable import Durability
@@ -18,38 +16,11 @@ _CHECKPOINT_PAGES = 4000  # 16 MB of log, so that a page that changes often is c
 _LOG_LIMIT = 64 << 20
 
 
-class _Reading(SQLiteDialect_pysqlite):
-    """Begins each transaction in SQLite itself, for the driver's own BEGIN comes too late for a read.
-
-    Not by an event: an engine that has one of these looks for others around each statement, which takes 40 %
-    of the time that the library adds to a short transaction.
-    """
-
-    supports_statement_cache = True
-    begins = "BEGIN"
-
-    def do_begin(self, dbapi_connection: Any) -> None:
-        """Called by the library at the start of each transaction."""
-        dbapi_connection.cursor().execute(self.begins)
-
-
-class _Writing(_Reading):
-    """Takes the write lock at once."""
-
-    supports_statement_cache = True  # the library asks each class itself
-    begins = "BEGIN IMMEDIATE"
-
-
-for _dialect in (_Reading, _Writing):
-    registry.register(f"sqlite.{_dialect.__name__.lower()}", __name__, _dialect.__name__)
-
-
 def sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> Engine:
     """Connections to a SQLite file: one for the writer, whose transactions take the write lock at once, or a
     pool for readers. `busy`: seconds for which SQLite waits while another process holds a lock."""
-    dialect = _Writing if writer else _Reading
     engine = create_engine(
-        make_url(url).set(drivername=f"sqlite+{dialect.__name__.lower()}"),
+        url,
         poolclass=StaticPool if writer else QueuePool,
         connect_args={"timeout": busy, "check_same_thread": False},
         **({} if writer else {"pool_size": 4, "max_overflow": 12}),
@@ -57,7 +28,7 @@ def sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> En
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # no BEGIN of the driver's
+        connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power-loss' else 'NORMAL'}")
@@ -69,6 +40,12 @@ def sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> En
             cursor.execute("PRAGMA secure_delete = ON")
         cursor.close()
 
+    def begin(dbapi_connection: Any) -> None:
+        dbapi_connection.cursor().execute("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    # Not by an event: an engine that has one of these looks for others around each statement, which takes
+    # 40 % of the time that the library adds to a short transaction.
+    engine.dialect.do_begin = begin  # type: ignore[method-assign]
     return engine
 
 
