@@ -175,6 +175,19 @@ def test_a_lossless_try_looks_at_a_sample_first() -> None:
     assert near.lossless_bits == pytest.approx(2.496)
 
 
+@pytest.mark.parametrize(("count", "size", "decodes"), [(1, 251, 0), (4, 251, 4), (8, 251, 8), (8, 313, 0)])
+def test_a_lossless_image_is_verified_where_it_leaves(count: int, size: int, decodes: int) -> None:
+    codec = Lossless(size=size)
+    assert encoder_of(ramp(count), codec).try_lossless(8) is None
+    assert len(codec.decoded) == decodes
+    codec = Lossless(size=250)
+    assert encoder_of(ramp(count), codec).try_lossless(8) is not None
+    assert len(codec.decoded) == count
+    with pytest.raises(Permanent) as caught:
+        encoder_of(ramp(count), Lossless(size=250, error=1)).try_lossless(8)
+    assert caught.value.reason == "codec"
+
+
 def test_a_forecast_is_that_of_the_sampled_frames_in_their_depth() -> None:
     random = np.random.default_rng(1)
     values = [random.integers(0, 4096 >> number, (40, 64)).astype(np.uint16) for number in range(8)]

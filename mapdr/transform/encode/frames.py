@@ -244,8 +244,11 @@ class FrameEncoder:
 
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
+        return self._without_loss(self._lossless_frame)
+
+    def _without_loss(self, work: Callable[[int], bytes]) -> Encoded:
         self._encoded += len(self.all)
-        return Encoded(self._gather(self.all, self._lossless_frame), self._lossless_form.photometric)
+        return Encoded(self._gather(self.all, work), self._lossless_form.photometric)
 
     def lossy(self, setting: Setting, streams: Streams | None = None) -> Encoded:
         """Codestreams at `setting`, which may have been made already. Raises Objection when a guard fails."""
@@ -276,19 +279,28 @@ class FrameEncoder:
         return replace(form, photometric="RGB" if plain else colours[0])
 
     def try_lossless(self, ratio: float) -> Encoded | None:
-        """The lossless image if it reaches `ratio`; on a sample of the frames first."""
+        """The lossless image if it reaches `ratio`; on a sample of the frames first.
+
+        The sample, and one frame alone that is too large, are not verified: they do not leave. Raises as
+        `lossless`.
+        """
         sample, image = self.sample, self.image
         if self._encoder is None:
             return None
         if len(sample) < len(self.all):
             self._encoded += len(sample)
-            size = sum(self._each(sample, lambda index: len(self._lossless_frame(index))))
+            size = sum(self._each(sample, lambda index: len(self._unverified_frame(index))))
             self.lossless_bits = size / (len(sample) * image.frame_bytes) * image.allocated
             if len(sample) * image.frame_bytes < 0.8 * ratio * size:
                 return None
-        encoded = self.lossless()
+        is_alone = len(self.all) == 1  # of several, each would be read once more
+        encoded = self._without_loss(self._unverified_frame if is_alone else self._lossless_frame)
         self.lossless_bits = encoded.size / image.native_bytes * image.allocated
-        return encoded if image.native_bytes >= ratio * encoded.size else None
+        if image.native_bytes < ratio * encoded.size:
+            return None
+        if is_alone:
+            self._refuse_unequal(self._frame(0), encoded.frames[0])
+        return encoded
 
     def forecast(self) -> Forecast:
         """What the image will weigh, by a sample of its frames."""
@@ -361,9 +373,18 @@ class FrameEncoder:
         frame = self._frame(index)
         assert self._encoder is not None
         stream = self._encoder.encode(frame, self._lossless_form)
+        self._refuse_unequal(frame, stream)
+        return stream
+
+    def _unverified_frame(self, index: int) -> bytes:
+        assert self._encoder is not None
+        return self._encoder.encode(self._frame(index), self._lossless_form)
+
+    def _refuse_unequal(self, frame: Pixels, stream: bytes) -> None:
+        """Raise Permanent(reason="codec") where a lossless codestream does not give its frame."""
+        assert self._encoder is not None
         if not same(self._encoder.decode(stream, self._lossless_form), frame):
             raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
-        return stream
 
     def _verify(self, index: int, stream: bytes, setting: Setting) -> Check:
         frame = self._frame(index)

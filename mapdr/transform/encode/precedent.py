@@ -238,8 +238,8 @@ def follow(
     if found is None or not precedent.is_for(found):
         return None
     image, decided = precedent.image, precedent.decided
-    budget.need(COPIES * len(found.header))  # as `DataSet.say_need`
-    budget.need(image.work_bytes + streams_room(image.native_bytes, goal.scratch))
+    copies = COPIES * len(found.header)  # as `DataSet.say_need`
+    budget.need(copies + image.work_bytes + streams_room(image.native_bytes, goal.scratch))
     try:
         frame = image.stored_values(found.pixels[_PIXEL_HEAD:])
         coded = _at_ratio(precedent, frame, goal)
