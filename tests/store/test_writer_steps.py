@@ -260,12 +260,11 @@ def test_rules_of_the_last_revisions_are_kept(world: World) -> None:
     assert world.writer._routes["rev2"] is routes[9]
 
 
-@pytest.mark.parametrize(("left", "linger"), [(0.01, 0.09), (0.0, 0.04)])
+@pytest.mark.parametrize(("left", "linger"), [(0.01, 0.09), (0.0, 0.0)])
 def test_the_linger_is_that_of_its_pace_until_its_pause_is_over(
     world: World, monkeypatch: pytest.MonkeyPatch, left: float, linger: float
 ) -> None:
-    """A lone image long after a busy time waits as on an idle node."""
-    monkeypatch.setattr(writer_module, "LINGER_SECONDS", 0.04)
+    """The first image after a pause waits for no other."""
     writer = world.writer
     waits: list[float | None] = []
     monkeypatch.setattr(writer._state, "wait_for", lambda until, seconds: waits.append(seconds))
@@ -277,6 +276,18 @@ def test_the_linger_is_that_of_its_pace_until_its_pause_is_over(
     assert waits == [linger]
     assert writer._enter()
     assert told == [2]
+
+
+def test_runs_of_a_new_association_are_looked_at_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "LINGER_SECONDS", 0.04)
+    monkeypatch.setattr(writer_module, "FIRST_LOOKS", 3)
+    world.runs.in_use = True
+    assert world.writer._patience() == 0.04
+    world.writer.wake()
+    assert [world.writer._patience() for _ in range(4)] == [0.01, 0.01, 0.01, 0.04]
+    world.runs.in_use = False
+    world.writer.wake()
+    assert world.writer._patience() is None
 
 
 def test_how_long_it_waits_is_up_to_who_may_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
