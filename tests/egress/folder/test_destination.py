@@ -120,9 +120,10 @@ def test_the_same_bytes_again_are_delivered(out: Path, send: Callable[..., Outco
     send(IMAGE)
     before = path_of(out, IMAGE).stat()
     again = send(IMAGE)
+    after = path_of(out, IMAGE).stat()  # it was read, which may show in its time of access
     assert again.verdict is Verdict.DELIVERED
     assert "same bytes" in again.comment
-    assert path_of(out, IMAGE).stat() == before
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     path_of(out, IMAGE).write_bytes(IMAGE.part10())  # with another File Meta group
     assert send(IMAGE).verdict is Verdict.DELIVERED
     assert path_of(out, IMAGE).read_bytes() == IMAGE.part10()
