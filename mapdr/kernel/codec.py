@@ -209,6 +209,21 @@ class LossyEncoder(Protocol):
         """
 
 
+@runtime_checkable
+class SizedEncoder(LossyEncoder, Protocol):
+    """A lossy encoder of MAPDR whose dial is in dB, and which meets a size in one encode on some machines."""
+
+    def no_sizes(self) -> str:
+        """Why it cannot on this machine, as it follows "because"; empty if it can."""
+
+    def encode_to(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
+        """The codestream of one frame of `size` bytes at most, as few less as can be had, or of all that the
+        way gives. The same frame, format, size and way give the same codestream.
+
+        Raises Permanent(reason="codec").
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Recompressor:
     """How a codestream of one transfer syntax becomes one of another, and comes back bit by bit.

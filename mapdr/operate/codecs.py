@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels
+from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels, SizedEncoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
@@ -52,7 +52,8 @@ class Abilities:
     """A transfer syntax: whether its frames are read, and what is written in it.
 
     `way` is lossless, lossy, recompressed (from another codestream; then nothing is tried by kinds), or empty
-    where nothing is written, and `because` says why.
+    where nothing is written, and `because` says why. `sought` says why a ratio takes several encodes with a
+    codec that could meet it in one.
     """
 
     uid: str
@@ -62,6 +63,7 @@ class Abilities:
     way: str
     because: str
     written: tuple[Tried, ...]
+    sought: str = ""
 
     @property
     def is_sound(self) -> bool:
@@ -87,7 +89,8 @@ def _abilities(row: Row, pool: Decoders) -> Iterator[Abilities]:
         writers.append(("lossy", row.lossy_encoder))
     for way, encoder in writers:
         tried = tuple(_tried(row, encoder, kind, pool) for kind in KINDS)
-        yield Abilities(row.uid, name, reads, unread, way, "", tried)
+        sought = encoder.no_sizes() if isinstance(encoder, SizedEncoder) else ""
+        yield Abilities(row.uid, name, reads, unread, way, "", tried, sought)
     if row.recompressor is not None:
         failed = read.faults.get("recompressed", "")
         yield Abilities(row.uid, name, reads, unread, "recompressed", failed, ())
@@ -128,6 +131,9 @@ def _tried(row: Row, encoder: Encoder | LossyEncoder, kind: Kind, pool: Decoders
         else:
             allowed = max(1, LEAST_LOSS * (1 << kind.bits))
             stream = encoder.encode_at(pixels, form, encoder.dial(form).highest)
+            if isinstance(encoder, SizedEncoder) and not encoder.no_sizes():
+                of_size = encoder.encode_to(pixels, form, form.size)
+                _compare(encoder.decode(of_size, form), pixels, allowed)
         _compare(encoder.decode(stream, form), pixels, allowed)
         if row.decoder is not None:
             cells = np.frombuffer(pool.decode(Job(row.decoder, form), stream), f"<u{form.allocated // 8}")

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from mapdr.kernel.registry import Registry
 from mapdr.operate.codecs import KINDS, Abilities, codecs
 from mapdr.transform.codecs.htj2k import Lossless
+from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.codecs.table import installed
 from mapdr_cli.main import main
 
@@ -51,6 +52,33 @@ def test_the_table_fits_and_says_what_is_written(
     assert "recompressed" in done.output
     assert "High-Throughput JPEG 2000 RPCL" in done.output
     assert "JPEG Spectral Selection: not written, because it is retired" in " ".join(done.output.split())
+
+
+def test_it_says_why_a_ratio_takes_several_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Jpeg2000, "no_sizes", lambda self: "no libopenjp2 is found")
+    done = asked()
+    assert done.exit_code == 0, done.output
+    because = "JPEG 2000: a ratio takes several encodes, because no libopenjp2 is found"
+    assert because in " ".join(done.output.split())
+
+
+def test_a_codec_that_meets_a_size_with_other_pixels_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Jpeg2000.encode
+    monkeypatch.setattr(Jpeg2000, "no_sizes", lambda self: "")
+    monkeypatch.setattr(
+        Jpeg2000,
+        "encode_to",
+        lambda self, frame, bits, size, *, mct, way: right(self, frame // 2, bits, mct=mct, level=60),
+    )
+    done = asked("--json")
+    assert done.exit_code == 1
+    faults = {
+        each["name"]
+        for each in json.loads(done.output)["codecs"]
+        for one in each["written"]
+        if one["is_fault"]
+    }
+    assert faults == {"JPEG 2000"}
 
 
 def test_a_codec_that_gives_other_pixels_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,10 +14,10 @@ from mapdr.transform.encode import aim as module
 from mapdr.transform.encode.aim import Aim, hit
 from mapdr.transform.encode.forecast import TYPICAL, Forecast
 from mapdr.transform.encode.frames import Encoded, Objection, Setting
-from mapdr.transform.encode.quality import Reached
+from mapdr.transform.encode.quality import Padding, Reached
 from mapdr.transform.encode.search import TOLERANCE, Hints
 
-from .toy import NEAR, Lossless, Lossy, encoder_of, ramp
+from .toy import NEAR, Lossless, Lossy, Sized, encoder_of, ramp
 
 NATIVE = 2000
 """Bytes of a frame of `ramp`."""
@@ -72,6 +74,115 @@ def test_a_ratio_is_met_and_what_was_found_leads_the_next_image() -> None:
     again = Lossy(doubling, rounding)
     hit(encoder_of(noise(), None, again), Aim(ratio=40), hints, "key")
     assert again.levels == [pytest.approx(forecast.level(forecast.bits(level), 2, 120))]
+
+
+def test_the_first_of_a_series_has_its_size_in_one_encode_where_the_codec_can() -> None:
+    hints, codec = Hints(), Sized(doubling, rounding)
+    made = hit(encoder_of(noise(most=64), None, codec), Aim(ratio=40), hints, "key")
+    goal = 40 * 64 * 2 // 40
+    assert codec.of_size == [(goal, OWN_WAY)]
+    assert (len(codec.levels), len(codec.decoded)) == (1, 1)
+    assert made.setting == Setting(made.setting.level, size=goal)
+    assert goal * (1 - TOLERANCE) <= made.size <= goal
+    assert made.reached is not None
+    # Its level is that which its error says, and leads the next image, which goes by its level.
+    assert made.setting.level == pytest.approx(codec.levels[0], abs=0.5)
+    again = Sized(doubling, rounding)
+    other = hit(encoder_of(noise(most=64), None, again), Aim(ratio=40), hints, "key")
+    assert again.of_size == []
+    assert len(again.levels) == 1
+    assert other.setting.level == pytest.approx(made.setting.level, abs=0.5)
+
+
+def test_a_codec_that_meets_sizes_nowhere_here_is_asked_for_levels() -> None:
+    codec = Sized(doubling, rounding, why="nothing is found")
+    made = hit(encoder_of(noise(most=64), None, codec), Aim(ratio=40), Hints(), "key")
+    assert codec.of_size == []
+    assert made.setting.size == 0
+
+
+def test_a_frame_of_a_size_that_lost_far_more_than_forecast_is_encoded_to_a_level() -> None:
+    class Broken(Sized):
+        def encode_to(self, pixels, form, size, way=OWN_WAY):
+            stream = super().encode_to(pixels, form, size, way)
+            self._frames[stream] = np.zeros_like(pixels)
+            return stream
+
+    codec = Broken(doubling, rounding)
+    made = hit(encoder_of(ramp(), None, codec), Aim(ratio=10), Hints(), "key")
+    assert len(codec.of_size) == 1
+    assert made.setting.size == 0
+    assert made.reached.max_error == rounding(made.setting.level)
+
+
+def test_a_size_that_the_own_way_does_not_reach_is_tried_in_the_others() -> None:
+    class TwoWays(Sized):
+        def encode_at(self, pixels, form, level, way=OWN_WAY):
+            self.size = doubling if way.reversible else (lambda level: 100)
+            return super().encode_at(pixels, form, level, way)
+
+        def encode_to(self, pixels, form, size, way=OWN_WAY):
+            self.size = doubling if way.reversible else (lambda level: 100)
+            return super().encode_to(pixels, form, size, way)
+
+    hints, codec = Hints(), TwoWays(error=rounding, ways=(OWN_WAY, Way(True, 3)))
+    made = hit(encoder_of(noise(most=64), None, codec), Aim(ratio=25.6), hints, "key")
+    assert codec.of_size == [(200, OWN_WAY), (200, Way(True, 3))]
+    assert made.setting == Setting(made.setting.level, True, 3, 200)
+    assert hints.get("key") is None, "a level of another way would mislead"
+
+
+def test_padding_is_no_part_of_the_error_but_of_the_level() -> None:
+    class Careful(Sized):
+        def encode_at(self, pixels, form, level, way=OWN_WAY):
+            stream = super().encode_at(pixels, form, level, way)
+            self._frames[stream] = np.where(pixels == 0, 0, self._frames[stream]).astype(pixels.dtype)
+            return stream
+
+    (values,) = noise(most=64)
+    values[:, :32] = 0
+    codec = Careful(doubling, rounding)
+    encoder = encoder_of([values], None, codec, padding=Padding(0, 0))
+    made = hit(encoder, Aim(ratio=40), Hints(), "key")
+    assert made.setting.size
+    # Half of the frame has no error.
+    assert made.setting.level == pytest.approx(codec.levels[0] + 10 * math.log10(2), abs=0.6)
+
+
+def test_a_level_of_many_frames_begins_at_that_of_a_frame_of_its_size() -> None:
+    codec, frames = Sized(doubling, rounding), noise(20, 64)
+    made = hit(encoder_of(frames, None, codec), Aim(ratio=40), Hints(), "key")
+    assert codec.of_size == [(128, OWN_WAY)]
+    assert made.setting.size == 0
+    assert abs(20 * 128 / made.size - 1) <= TOLERANCE
+    assert len(codec.levels) == 1 + 4 + 20, "one frame, a sample, and all"
+
+
+def at_512(level: float) -> Callable[[float], float]:
+    """Bytes of a frame that has a tenth of `noise` at a level."""
+    return lambda other: 512 * math.exp(0.07 * (other - level))
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "is_tried"),
+    [
+        (lambda level: 400, rounding, True),  # all that the way gives is less than the goal
+        (at_512(53), lambda level: 0, True),  # hardly anything is lost
+        (at_512(53), rounding, False),
+        (at_512(65), rounding, True),  # it has its size far above its forecast
+    ],
+)
+def test_the_first_of_a_series_tells_whether_it_is_simple_by_its_size(
+    monkeypatch: pytest.MonkeyPatch,
+    size: Callable[[float], float],
+    error: Callable[[float], float],
+    is_tried: bool,
+) -> None:
+    monkeypatch.setattr(Forecast, "lossless_bits", lambda self: 1.6 * 1.5 / module.LIKELY)
+    codec, lossless = Sized(size, error), Lossless(NATIVE)
+    with pytest.raises(Objection) if size(0) == size(100) else nullcontext():
+        hit(encoder_of(noise(most=64), lossless, codec), Aim(ratio=10), Hints(), "key")
+    assert len(lossless.encoded) == is_tried
 
 
 def test_a_search_begins_where_the_forecast_says() -> None:

@@ -201,7 +201,7 @@ def test_the_ratio_is_met_within_a_twentieth(ratio: float, stored: int, signed: 
     assert result.transfer_syntax_uid == LOSSY
     reached = ratio_of(found, len(data.PixelData))
     assert abs(reached / ratio - 1) <= 0.05
-    assert float(found.LossyImageCompressionRatio) == pytest.approx(reached, abs=0.02)
+    assert float(found.LossyImageCompressionRatio) == pytest.approx(reached, abs=0.03)  # less its padding
 
 
 def test_a_lossy_image_says_what_it_is() -> None:
@@ -598,6 +598,20 @@ def test_a_retry_makes_the_same_bytes_without_a_search(monkeypatch: pytest.Monke
     assert digest(again) == digest(first)
     assert again.sop_instance_uid == first.sop_instance_uid
     assert notebook.kept == 1
+
+
+def test_a_retry_where_no_size_can_be_had_any_more_seeks_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = image(noisy())
+    payload, instance = payload_of(data)
+    notebook = Notebook()
+    applied(to_ten(), payload, instance, notebook)
+    if "size" not in notebook.facts:
+        pytest.skip("nothing here encodes to a size")
+    monkeypatch.setattr(Jpeg2000, "no_sizes", lambda self: "it is gone")
+    again = applied(to_ten(), payload, instance, notebook)
+    assert "size" not in notebook.facts
+    assert notebook.kept == 2
+    assert abs(ratio_of(read(again), len(data.PixelData)) / 10 - 1) <= 0.05
 
 
 @pytest.mark.parametrize("config", [{"max_error": 1}, {}])

@@ -153,7 +153,7 @@ def test_a_series_whose_noise_grows_takes_one_encode_for_nearly_every_image(
 
     monkeypatch.setattr(Jpeg2000, "encode", counted)
     step = compressing(to="jpeg2000", ratio=10)
-    slices = [image(grain(10 * 1.07**number, number)) for number in range(12)]
+    slices = [image(grain(10 * 1.07**number, number, (400, 400))) for number in range(12)]
     applied(step, *payload_of(slices[0]), Notebook())
     levels.clear()
     for one in slices[1:]:

@@ -36,8 +36,11 @@ def at(level: float = 60.0) -> Setting:
 
 
 def test_all_of_a_setting_is_kept() -> None:
-    setting = Setting(60.0, reversible=True, resolutions=3)
+    setting = Setting(60.0, reversible=True, resolutions=3, size=900)
     assert setting.told() == asdict(setting)
+    by_level = Setting(60.0)
+    assert by_level.told() == {"level": 60.0, "reversible": False, "resolutions": 0}
+    assert (Setting.of(setting.told()), Setting.of(by_level.told())) == (setting, by_level)
 
 
 def share_of(amount: int) -> Share:

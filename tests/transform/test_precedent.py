@@ -633,14 +633,14 @@ def test_what_a_receiver_asked_for_is_no_precedent(spool: Spool, asked: str) -> 
 
 
 def test_a_hint_of_nothing_is_none(spool: Spool) -> None:
-    """As `aim.hit` has it: the search begins where it does for the first of a series."""
+    """As `aim.hit` has it, where it is made as the first of a series is."""
     twins = Twins(compress())
     twins.prepare(spool.image(unsigned(0), 0))
     for step in twins.steps:
         for key in list(step._hints._hints):
             step._hints.learn(key, 0.0)
     twins.prepare(spool.image(unsigned(1), 1))
-    assert twins.followed == [False, True]
+    assert twins.followed == [False, False]
 
 
 def test_large_headers_are_not_kept(spool: Spool) -> None:

@@ -86,6 +86,26 @@ class Lossy(Kept):
         return [level for _, level, _ in self.encoded]
 
 
+class Sized(Lossy):
+    """A `SizedEncoder`, unless it says `why` not: the best of a thousand levels that has the size, or the
+    highest. `of_size` notes what was asked for."""
+
+    def __init__(self, *arguments: Any, why: str = "", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.why = why
+        self.of_size: list[tuple[int, Way]] = []
+
+    def no_sizes(self) -> str:
+        return self.why
+
+    def encode_to(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
+        self.of_size.append((size, way))
+        dial = self.dial(form)
+        levels = np.linspace(dial.highest, dial.lowest, 1000)
+        level = next((one for one in levels if self.size(one) <= size), dial.lowest)
+        return self.encode_at(pixels, form, float(level), way)
+
+
 @dataclass
 class FramesAt:
     """`Frames` of given values, that note which were read."""

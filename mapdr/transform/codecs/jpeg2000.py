@@ -1,4 +1,5 @@
-"""JPEG 2000 by OpenJPEG (imagecodecs): raw codestreams, one tile, one layer (PS3.5 section A.4.4).
+"""JPEG 2000 by OpenJPEG (imagecodecs): raw codestreams, one tile, one layer (PS3.5 section A.4.4). To a size
+it is encoded by OpenJPEG through glymur, where that is to be had (`mapdr.transform.codecs.openjpeg`).
 
 imagecodecs takes no ratio: its `level` is a PSNR in dB against 2**bitspersample, so the precision is always
 given. Without it, 12-bit pixels in 16-bit arrays come out as garbage, and without an error; and it is not
@@ -8,6 +9,7 @@ GIL is released while it works.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,18 @@ import numpy as np
 from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
 from mapdr.kernel.errors import Permanent, Unavailable
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
 from mapdr.transform.codecs.calls import Calling
+from mapdr.transform.codecs.openjpeg import OpenJpeg
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 LEAST_DB, MOST_DB, DB_PER_BIT = 2.0, 50.0, 6.02
 """Of the dial: how far up it goes beyond the precision, and what a bit of precision is worth."""
 _PRECISION = 42
 """Where SIZ holds Ssiz of the first component (ISO/IEC 15444-1, A.5.1), right after SOC."""
+_TRANSFORMED = ("YBR_RCT", "YBR_ICT")
 LARGE_FRAME = 1 << 23
 """Bytes from which one frame is worth more than one thread: below, the pool of images is as fast."""
 
@@ -60,7 +65,7 @@ class Jpeg2000:
         """
         if level is not None and not 1 <= level <= 1000:
             raise ValueError("imagecodecs takes a level outside 1 to 1000 for lossless")
-        cells = np.ascontiguousarray(frame, f"{frame.dtype.kind}{1 if bits <= 8 else 2}")
+        cells = _cells(frame, bits)
         with Calling("JPEG 2000 cannot encode"):
             stream = bytes(
                 self._codec.jpeg2k_encode(
@@ -74,8 +79,29 @@ class Jpeg2000:
                     numthreads=self._threads_for(frame.nbytes),
                 )
             )
-        if stream[_PRECISION] != bits - 1 | (0x80 if cells.dtype.kind == "i" else 0):
-            raise Permanent("JPEG 2000 was encoded with another precision than asked for", reason="codec")
+        _refuse_other_precision(stream, bits, cells)
+        return stream
+
+    @cached_property
+    def _sizing(self) -> OpenJpeg | str:
+        """What encodes to a size, or why nothing does."""
+        try:
+            return OpenJpeg()
+        except Unavailable as error:
+            return in_words(error)
+
+    def no_sizes(self) -> str:
+        """Why nothing encodes to a size; empty if it can be done."""
+        return self._sizing if isinstance(self._sizing, str) else ""
+
+    def encode_to(self, frame: Pixels, bits: int, size: int, *, mct: bool, way: Way = OWN_WAY) -> bytes:
+        """The codestream of `frame` with `bits` precision of `size` bytes at most, with loss."""
+        cells = _cells(frame, bits)
+        with Calling("JPEG 2000 cannot encode to a size"):
+            assert not isinstance(self._sizing, str)
+            threads = self._threads_for(frame.nbytes)
+            stream = self._sizing.encode(cells, bits, size, mct=mct, way=way, threads=threads)
+        _refuse_other_precision(stream, bits, cells)
         return stream
 
     def decode(self, stream: bytes, size: int = 0) -> Pixels:
@@ -86,6 +112,15 @@ class Jpeg2000:
 
     def _threads_for(self, size: int) -> int:
         return self._threads if size >= LARGE_FRAME else 1
+
+
+def _cells(frame: Pixels, bits: int) -> Pixels:
+    return np.ascontiguousarray(frame, f"{frame.dtype.kind}{1 if bits <= 8 else 2}")
+
+
+def _refuse_other_precision(stream: bytes, bits: int, cells: Pixels) -> None:
+    if stream[_PRECISION] != bits - 1 | (0x80 if cells.dtype.kind == "i" else 0):
+        raise Permanent("JPEG 2000 was encoded with another precision than asked for", reason="codec")
 
 
 class Lossless:
@@ -107,7 +142,7 @@ class Lossless:
 
 
 class Lossy:
-    """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.LossyEncoder`. Its dial is a PSNR."""
+    """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.SizedEncoder`. Its dial is a PSNR."""
 
     takes = PixelRange(allocated=(8, 16), stored=range(2, 17), samples=(1, 3))
     method = "ISO_15444_1"
@@ -136,11 +171,20 @@ class Lossy:
         return self._codec.encode(
             pixels,
             form.stored,
-            mct=form.photometric in ("YBR_RCT", "YBR_ICT"),
+            mct=form.photometric in _TRANSFORMED,
             level=level,
             reversible=way.reversible,
             resolutions=way.resolutions or None,
         )
+
+    def no_sizes(self) -> str:
+        """Why the machine has nothing that encodes to a size."""
+        return self._codec.no_sizes()
+
+    def encode_to(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
+        """The codestream of `size` bytes at most."""
+        mct = form.photometric in _TRANSFORMED
+        return self._codec.encode_to(pixels, form.stored, size, mct=mct, way=way)
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""

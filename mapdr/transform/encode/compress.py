@@ -286,11 +286,9 @@ class CompressStep:
         assert planned.method is not None
         reason = ""
         try:
-            if "level" in known:
-                setting = Setting(
-                    float(known["level"]), bool(known.get("reversible")), int(known.get("resolutions", 0))
-                )
-                return encoder.lossy(setting), dict(known)
+            before = Setting.of(known) if "level" in known else None
+            if before is not None and (not before.size or encoder.meets_sizes):
+                return encoder.lossy(before), dict(known)
             image, method = encoder.image, planned.method.name
             cells = _cells(image)
             others = partial(of_series, memory, method, cells)

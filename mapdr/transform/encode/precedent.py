@@ -35,7 +35,7 @@ from mapdr.transform.dataset import COPIES
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.aim import LIKELY, SIMPLER
 from mapdr.transform.encode.derive import Changes, Loss, loss_changes, method_changes, new_uid, uid_changes
-from mapdr.transform.encode.forecast import TYPICAL, Forecast
+from mapdr.transform.encode.forecast import Forecast
 from mapdr.transform.encode.frames import Objection, Setting, allowed_error, checked, judged, streams_room
 from mapdr.transform.encode.groups import has_groups
 from mapdr.transform.encode.plan import Plan
@@ -293,14 +293,17 @@ class _Sizes:
 
 
 def _at_ratio(precedent: Precedent, frame: Pixels, goal: Goal) -> _Coded | None:
-    """As `aim.hit` of one frame; None where that may end otherwise than in the codec's own way, with loss."""
+    """As `aim.hit` of one frame of a series that has a hint; None where that may end otherwise than in the
+    codec's own way, with loss."""
     image, encoder = precedent.image, precedent.decided.encoder
     dial, forecast = encoder.dial(image.format), Forecast.of((frame,), image.stored)
     wanted = image.allocated / goal.ratio
     shortfall = LIKELY * forecast.lossless_bits() / wanted
     if shortfall <= 1:
         return None
-    hint = goal.hints.get(precedent.decided.key) or TYPICAL * wanted
+    hint = goal.hints.get(precedent.decided.key)
+    if not hint:
+        return None
     start = forecast.level(hint, dial.lowest, dial.highest)
     slope = forecast.slope(start)
     size = max(int(image.native_bytes / goal.ratio), 1)
