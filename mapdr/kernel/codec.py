@@ -210,17 +210,17 @@ class LossyEncoder(Protocol):
 
 
 @runtime_checkable
-class SizedEncoder(LossyEncoder, Protocol):
-    """A lossy encoder of MAPDR whose dial is in dB, and which meets a size in one encode on some machines."""
+class RateControlEncoder(LossyEncoder, Protocol):
+    """A lossy encoder of MAPDR whose dial is in dB, and which on some machines meets a size in one encode."""
 
-    def no_sizes(self) -> str:
-        """Why it cannot on this machine, as it follows "because"; empty if it can."""
+    def no_rate_control(self) -> str:
+        """Why it does not on this machine, as it follows "because"; empty if it does."""
 
-    def encode_to(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
+    def encode_to_size(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
         """The codestream of one frame of `size` bytes at most, as few less as can be had, or of all that the
         way gives. The same frame, format, size and way give the same codestream.
 
-        Raises Permanent(reason="codec").
+        Raises Permanent(reason="codec"), and Temporary for what the machine lacks at the moment.
         """
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels, SizedEncoder
+from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels, RateControlEncoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
@@ -52,8 +52,8 @@ class Abilities:
     """A transfer syntax: whether its frames are read, and what is written in it.
 
     `way` is lossless, lossy, recompressed (from another codestream; then nothing is tried by kinds), or empty
-    where nothing is written, and `because` says why. `sought` says why a ratio takes several encodes with a
-    codec that could meet it in one.
+    where nothing is written, and `because` says why. `no_rate_control` says why a ratio takes several encodes
+    with a codec that could meet it in one.
     """
 
     uid: str
@@ -63,7 +63,7 @@ class Abilities:
     way: str
     because: str
     written: tuple[Tried, ...]
-    sought: str = ""
+    no_rate_control: str = ""
 
     @property
     def is_sound(self) -> bool:
@@ -89,8 +89,8 @@ def _abilities(row: Row, pool: Decoders) -> Iterator[Abilities]:
         writers.append(("lossy", row.lossy_encoder))
     for way, encoder in writers:
         tried = tuple(_tried(row, encoder, kind, pool) for kind in KINDS)
-        sought = encoder.no_sizes() if isinstance(encoder, SizedEncoder) else ""
-        yield Abilities(row.uid, name, reads, unread, way, "", tried, sought)
+        why = encoder.no_rate_control() if isinstance(encoder, RateControlEncoder) else ""
+        yield Abilities(row.uid, name, reads, unread, way, "", tried, why)
     if row.recompressor is not None:
         failed = read.faults.get("recompressed", "")
         yield Abilities(row.uid, name, reads, unread, "recompressed", failed, ())
@@ -131,8 +131,8 @@ def _tried(row: Row, encoder: Encoder | LossyEncoder, kind: Kind, pool: Decoders
         else:
             allowed = max(1, LEAST_LOSS * (1 << kind.bits))
             stream = encoder.encode_at(pixels, form, encoder.dial(form).highest)
-            if isinstance(encoder, SizedEncoder) and not encoder.no_sizes():
-                of_size = encoder.encode_to(pixels, form, form.size)
+            if isinstance(encoder, RateControlEncoder) and not encoder.no_rate_control():
+                of_size = encoder.encode_to_size(pixels, form, form.size)
                 _compare(encoder.decode(of_size, form), pixels, allowed)
         _compare(encoder.decode(stream, form), pixels, allowed)
         if row.decoder is not None:

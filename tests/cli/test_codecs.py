@@ -55,7 +55,7 @@ def test_the_table_fits_and_says_what_is_written(
 
 
 def test_it_says_why_a_ratio_takes_several_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Jpeg2000, "no_sizes", lambda self: "no libopenjp2 is found")
+    monkeypatch.setattr(Jpeg2000, "no_rate_control", lambda self: "no libopenjp2 is found")
     done = asked()
     assert done.exit_code == 0, done.output
     because = "JPEG 2000: a ratio takes several encodes, because no libopenjp2 is found"
@@ -64,10 +64,10 @@ def test_it_says_why_a_ratio_takes_several_encodes(monkeypatch: pytest.MonkeyPat
 
 def test_a_codec_that_meets_a_size_with_other_pixels_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Jpeg2000.encode
-    monkeypatch.setattr(Jpeg2000, "no_sizes", lambda self: "")
+    monkeypatch.setattr(Jpeg2000, "no_rate_control", lambda self: "")
     monkeypatch.setattr(
         Jpeg2000,
-        "encode_to",
+        "encode_to_size",
         lambda self, frame, bits, size, *, mct, way: right(self, frame // 2, bits, mct=mct, level=60),
     )
     done = asked("--json")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mapdr.kernel.codec import OWN_WAY, Dial, Way
+from mapdr.kernel.errors import OwnFault, Permanent
 from mapdr.transform.encode import aim as module
 from mapdr.transform.encode.aim import Aim, hit
 from mapdr.transform.encode.forecast import TYPICAL, Forecast
@@ -101,18 +102,34 @@ def test_a_codec_that_meets_sizes_nowhere_here_is_asked_for_levels() -> None:
     assert made.setting.size == 0
 
 
-def test_a_frame_of_a_size_that_lost_far_more_than_forecast_is_encoded_to_a_level() -> None:
-    class Broken(Sized):
-        def encode_to(self, pixels, form, size, way=OWN_WAY):
-            stream = super().encode_to(pixels, form, size, way)
-            self._frames[stream] = np.zeros_like(pixels)
-            return stream
+class Broken(Sized):
+    """What it encodes to a size has lost all."""
 
-    codec = Broken(doubling, rounding)
+    def encode_to_size(self, pixels, form, size, way=OWN_WAY):
+        stream = super().encode_to_size(pixels, form, size, way)
+        self._frames[stream] = np.zeros_like(pixels)
+        return stream
+
+
+def test_a_frame_of_a_size_that_lost_far_more_than_forecast_is_encoded_to_a_level() -> None:
+    codec = Broken(doubling, rounding, ways=(OWN_WAY, Way(True)))
     made = hit(encoder_of(ramp(), None, codec), Aim(ratio=10), Hints(), "key")
-    assert len(codec.of_size) == 1
+    assert codec.of_size == [(200, OWN_WAY)], "other ways would be no better"
+    assert codec.levels[1] < 30, "what it has lost is where the search begins"
     assert made.setting.size == 0
     assert made.reached.max_error == rounding(made.setting.level)
+
+
+@pytest.mark.parametrize("error", [Permanent("as it may", reason="codec"), OwnFault("no more files")])
+def test_where_rate_control_fails_a_level_is_sought(error: Exception) -> None:
+    class Failing(Sized):
+        def encode_to_size(self, pixels, form, size, way=OWN_WAY):
+            raise error
+
+    codec = Failing(doubling, rounding)
+    made = hit(encoder_of(noise(most=64), None, codec), Aim(ratio=40), Hints(), "key")
+    assert made.setting.size == 0
+    assert abs(128 / made.size - 1) <= TOLERANCE
 
 
 def test_a_size_that_the_own_way_does_not_reach_is_tried_in_the_others() -> None:
@@ -121,9 +138,9 @@ def test_a_size_that_the_own_way_does_not_reach_is_tried_in_the_others() -> None
             self.size = doubling if way.reversible else (lambda level: 100)
             return super().encode_at(pixels, form, level, way)
 
-        def encode_to(self, pixels, form, size, way=OWN_WAY):
+        def encode_to_size(self, pixels, form, size, way=OWN_WAY):
             self.size = doubling if way.reversible else (lambda level: 100)
-            return super().encode_to(pixels, form, size, way)
+            return super().encode_to_size(pixels, form, size, way)
 
     hints, codec = Hints(), TwoWays(error=rounding, ways=(OWN_WAY, Way(True, 3)))
     made = hit(encoder_of(noise(most=64), None, codec), Aim(ratio=25.6), hints, "key")
@@ -158,11 +175,18 @@ def test_a_level_of_many_frames_begins_at_that_of_a_frame_of_its_size() -> None:
     assert len(codec.levels) == 1 + 4 + 20, "one frame, a sample, and all"
 
 
+def test_of_few_frames_none_is_encoded_to_a_size() -> None:
+    codec = Sized(doubling, rounding)
+    hit(encoder_of(noise(3, 64), None, codec), Aim(ratio=40), Hints(), "key")
+    assert codec.of_size == []
+
+
 def at_512(level: float) -> Callable[[float], float]:
     """Bytes of a frame that has a tenth of `noise` at a level."""
     return lambda other: 512 * math.exp(0.07 * (other - level))
 
 
+@pytest.mark.parametrize("frames", [1, 20])
 @pytest.mark.parametrize(
     ("size", "error", "is_tried"),
     [
@@ -177,12 +201,13 @@ def test_the_first_of_a_series_tells_whether_it_is_simple_by_its_size(
     size: Callable[[float], float],
     error: Callable[[float], float],
     is_tried: bool,
+    frames: int,
 ) -> None:
     monkeypatch.setattr(Forecast, "lossless_bits", lambda self: 1.6 * 1.5 / module.LIKELY)
     codec, lossless = Sized(size, error), Lossless(NATIVE)
     with pytest.raises(Objection) if size(0) == size(100) else nullcontext():
-        hit(encoder_of(noise(most=64), lossless, codec), Aim(ratio=10), Hints(), "key")
-    assert len(lossless.encoded) == is_tried
+        hit(encoder_of(noise(frames, 64), lossless, codec), Aim(ratio=10), Hints(), "key")
+    assert bool(lossless.encoded) == is_tried
 
 
 def test_a_search_begins_where_the_forecast_says() -> None:

@@ -607,7 +607,7 @@ def test_a_retry_where_no_size_can_be_had_any_more_seeks_its_level(monkeypatch: 
     applied(to_ten(), payload, instance, notebook)
     if "size" not in notebook.facts:
         pytest.skip("nothing here encodes to a size")
-    monkeypatch.setattr(Jpeg2000, "no_sizes", lambda self: "it is gone")
+    monkeypatch.setattr(Jpeg2000, "no_rate_control", lambda self: "it is gone")
     again = applied(to_ten(), payload, instance, notebook)
     assert "size" not in notebook.facts
     assert notebook.kept == 2

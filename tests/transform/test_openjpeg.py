@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes.util
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ctypes.util import find_library
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapdr.kernel.codec import OWN_WAY, FrameFormat, Way
-from mapdr.kernel.errors import Permanent, Unavailable
+from mapdr.kernel.errors import OwnFault, Permanent, Unavailable
 from mapdr.transform.codecs import openjpeg
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000, Lossy
 from mapdr.transform.codecs.openjpeg import OpenJpeg
@@ -77,7 +79,7 @@ def test_all_but_the_size_is_as_imagecodecs_has_it(
     codec: OpenJpeg, bits: int, signed: bool, way: Way
 ) -> None:
     """Were a structure of glymur's another than the library's, these would differ."""
-    if openjpeg._brought() is None:
+    if openjpeg._bundled() is None:
         pytest.skip("imagecodecs holds its library within, whose version may be another")
     for rows, columns in product(SIDES, repeat=2):
         for samples, mct in ((1, False), (3, False), (3, True)):
@@ -137,75 +139,117 @@ def test_nothing_is_left_open(codec: OpenJpeg) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         codec.encode(frame, 12, 500, mct=False)
-    with pytest.raises(codec._bound.OpenJPEGLibraryError):
+    with pytest.raises(codec._bindings.OpenJPEGLibraryError):
         codec.encode(frame, 99, 500, mct=False)  # a precision that there is not
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_it_is_the_lossy_encoder_s(codec: OpenJpeg) -> None:
     encoder = Lossy(Jpeg2000())
-    assert encoder.no_sizes() == ""
+    assert encoder.no_rate_control() == ""
     frame = frame_of(60, 70, 8, False, 3)
     form = FrameFormat(60, 70, 3, 8, 8, False, "YBR_ICT")
-    stream = encoder.encode_to(frame, form, 1200)
+    stream = encoder.encode_to_size(frame, form, 1200)
     assert stream == codec.encode(frame, 8, 1200, mct=True)
     with pytest.raises(Permanent) as caught:
-        encoder.encode_to(frame[:0], form, 1200)
+        encoder.encode_to_size(frame[:0], form, 1200)
     assert caught.value.reason == "codec"
 
 
-def found(version: str = "2.5.4", error: Exception | None = None) -> SimpleNamespace:
-    """glymur's functions, as if it had found such a library."""
-
-    def fails() -> None:
-        raise error or OSError("as it may")
-
-    return SimpleNamespace(OPENJP2=None, version=lambda: version, set_default_encoder_parameters=fails)
-
-
-@pytest.mark.parametrize(
-    ("version", "why"),
-    [("0.0.0", "no libopenjp2 is found"), ("2.0.1", "libopenjp2 2.0.1 is too old")],
-)
-def test_what_is_lacking_is_said(monkeypatch: pytest.MonkeyPatch, version: str, why: str) -> None:
-    import glymur.lib
-
-    monkeypatch.setattr(openjpeg, "_brought", lambda: None)
-    monkeypatch.setattr(glymur.lib, "openjp2", found(version))
-    with pytest.raises(Unavailable, match=why):
-        OpenJpeg()
-    assert Lossy(Jpeg2000()).no_sizes() == why
+@pytest.mark.parametrize("version", ["2.0.1", "3.0.0"])
+def test_a_library_whose_structures_are_not_known_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(openjpeg, "_bindings", lambda library: SimpleNamespace(version=lambda: version))
+    assert Lossy(Jpeg2000()).no_rate_control() == f"libopenjp2 {version} is not known to glymur"
 
 
-def test_without_glymur_or_files_in_memory_it_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_lacking_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "glymur", None)
-        patch.setitem(sys.modules, "glymur.lib", None)
-        assert Lossy(Jpeg2000()).no_sizes() == "glymur cannot be loaded (ModuleNotFoundError)"
+        patch.setattr(openjpeg, "_bundled", lambda: None)
+        patch.setattr(openjpeg, "find_library", lambda name: None)
+        with pytest.raises(Unavailable, match="no libopenjp2 is found"):
+            OpenJpeg()
+    broken = tmp_path / "libopenjp2.so"
+    broken.write_bytes(b"no library")
+    with monkeypatch.context() as patch:
+        patch.setattr(openjpeg, "_bundled", lambda: broken)
+        assert Lossy(Jpeg2000()).no_rate_control() == "the libopenjp2 that is found cannot be loaded"
+    with monkeypatch.context() as patch:
+        patch.setattr(openjpeg, "find_spec", lambda name: None)
+        assert Lossy(Jpeg2000()).no_rate_control() == "glymur is not installed"
     monkeypatch.delattr(os, "memfd_create")
-    assert Lossy(Jpeg2000()).no_sizes() == "this system has no files in memory"
+    assert Lossy(Jpeg2000()).no_rate_control() == "this system has no files in memory"
+
+
+def test_what_the_machine_lacks_for_a_moment_is_not_remembered(
+    codec: OpenJpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, form = Lossy(Jpeg2000()), FrameFormat(60, 70, 1, 8, 8, False, "MONOCHROME2")
+    frame = frame_of(60, 70, 8, False)
+
+    def no_file(name: str) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "memfd_create", no_file)
+        assert encoder.no_rate_control() == "Too many open files"
+        with pytest.raises(OwnFault, match="Too many open files"):
+            encoder.encode_to_size(frame, form, 800)
+    with monkeypatch.context() as patch:
+        patch.setattr(openjpeg, "_library", raising(MemoryError))
+        assert "MemoryError" in encoder.no_rate_control()
+    assert encoder.no_rate_control() == ""
+    assert len(encoder.encode_to_size(frame, form, 800)) <= 832
+    # Later on, too: the image waits, and is not parked.
+    assert not isinstance(encoder._codec._openjpeg, str)
+    encoder._codec._openjpeg._memory = no_file
+    with pytest.raises(OwnFault, match="Too many open files"):
+        encoder.encode_to_size(frame, form, 800)
+
+
+def raising(error: type[BaseException]) -> Callable[[], None]:
+    def fails() -> None:
+        raise error
+
+    return fails
+
+
+def test_a_file_that_openjpeg_cannot_open_is_an_error(
+    codec: OpenJpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec._bindings, "stream_create_default_file_stream", lambda path, reads: None)
+    with pytest.raises(OSError, match="cannot open"):
+        codec.encode(frame_of(40, 40, 8, False), 8, 400, mct=False)
+
+
+def test_nothing_else_of_glymur_is_loaded(tmp_path: Path) -> None:
+    """Not what it imports, and not the library that a file in the current folder names."""
+    (tmp_path / "glymurrc").write_text(f"[library]\nopenjp2: {tmp_path / 'other.so'}\n")
+    code = """
+import sys
+from mapdr.transform.codecs.jpeg2000 import Jpeg2000
+print(Jpeg2000().no_rate_control() or "it works", *sorted({"PIL", "lxml", "glymur"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "it works"
+    assert done.stderr == ""
 
 
 def test_a_library_that_writes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     other = by_level(np.zeros((64, 64), "u2"), 12, 60)
     monkeypatch.setattr(OpenJpeg, "encode", lambda *_, **__: other)
-    assert "other pixels" in Lossy(Jpeg2000()).no_sizes()
+    assert "other pixels" in Lossy(Jpeg2000()).no_rate_control()
     monkeypatch.setattr(OpenJpeg, "encode", lambda *_, **__: bytes(9000))
-    assert "fails" in Lossy(Jpeg2000()).no_sizes()
+    assert "fails" in Lossy(Jpeg2000()).no_rate_control()
 
 
-@pytest.mark.skipif(ctypes.util.find_library("openjp2") is None, reason="the system has no libopenjp2")
-def test_the_system_s_library_serves_where_imagecodecs_brings_none() -> None:
-    """In a process of its own: glymur keeps the library that it has loaded."""
-    code = """
-from mapdr.transform.codecs import openjpeg
-import numpy as np
-openjpeg._brought = lambda: None
-codec = openjpeg.OpenJpeg()
-made = codec.encode((np.arange(10000) % 97 * 40).astype("u2").reshape(100, 100), 12, 2000, mct=False)
-print(codec._bound.OPENJP2._name, len(made))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    name, size = done.stdout.split()
-    assert "imagecodecs" not in Path(name).parts[-2:][0]
-    assert 1900 <= int(size) <= 2032
+@pytest.mark.skipif(find_library("openjp2") is None, reason="the system has no libopenjp2")
+def test_the_system_s_library_serves_where_imagecodecs_brings_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openjpeg, "_bundled", lambda: None)
+    codec = OpenJpeg()
+    assert codec._bindings.OPENJP2._name == find_library("openjp2")
+    made = codec.encode(frame_of(200, 200, 12, False), 12, 4000, mct=False)
+    assert 3600 <= len(made) <= 4032

@@ -87,18 +87,18 @@ class Lossy(Kept):
 
 
 class Sized(Lossy):
-    """A `SizedEncoder`, unless it says `why` not: the best of a thousand levels that has the size, or the
-    highest. `of_size` notes what was asked for."""
+    """A `RateControlEncoder`, unless it says `why` not: the best of a thousand levels that has the size, or
+    the highest. `of_size` notes what was asked for."""
 
     def __init__(self, *arguments: Any, why: str = "", **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.why = why
         self.of_size: list[tuple[int, Way]] = []
 
-    def no_sizes(self) -> str:
+    def no_rate_control(self) -> str:
         return self.why
 
-    def encode_to(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
+    def encode_to_size(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
         self.of_size.append((size, way))
         dial = self.dial(form)
         levels = np.linspace(dial.highest, dial.lowest, 1000)

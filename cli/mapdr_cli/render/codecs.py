@@ -65,12 +65,12 @@ def _bits(tried: Sequence[Tried]) -> Text:
 
 
 def _reasons(each: Abilities) -> list[str]:
-    """Why frames are not read, not written or sought a level for, each reason once."""
+    """Why frames are not read or not written, or take several encodes; each reason once."""
     found = [f"not read, because {each.unread}"] if each.unread else []
     if each.because:
         found.append(f"not written, because {each.because}")
-    if each.sought:
-        found.append(f"a ratio takes several encodes, because {each.sought}")
+    if each.no_rate_control:
+        found.append(f"a ratio takes several encodes, because {each.no_rate_control}")
     reasons: dict[str, list[str]] = {}
     for one in each.written:
         # That bits, sign or samples are not taken stands in the columns.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from mapdr.kernel.codec import FrameFormat, Pixels
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import OwnFault, Permanent
+from mapdr.kernel.privacy import system_says
 
 
 class Calling:
     """Makes of whatever a library raises a Permanent(reason="codec"); `what` says what it cannot do.
 
     Of the error its type alone is told: its text may quote what it was given. A MemoryError stays one: it
-    says how this machine is, not what the image is.
+    says how this machine is, not what the image is; and so does an OSError with a number, which becomes an
+    OwnFault.
     """
 
     __slots__ = ("_what",)
@@ -24,6 +26,8 @@ class Calling:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.errno:
+            raise OwnFault(f"{self._what}: {system_says(error)}") from error
         if isinstance(error, Exception) and not isinstance(error, MemoryError):
             raise Permanent(f"{self._what}: {type(error).__name__}", reason="codec") from error
 

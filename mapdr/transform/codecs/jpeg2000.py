@@ -9,14 +9,13 @@ GIL is released while it works.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
-from mapdr.kernel.errors import Permanent, Unavailable
+from mapdr.kernel.errors import OwnFault, Permanent, Unavailable
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
@@ -46,6 +45,7 @@ class Jpeg2000:
             raise Unavailable("JPEG 2000 is not compiled into the installed imagecodecs")
         self._codec: Any = imagecodecs  # its stubs say that a level is an int; it takes dB as a float
         self._threads = threads
+        self._openjpeg: OpenJpeg | str | None = None
 
     def encode(
         self,
@@ -82,25 +82,33 @@ class Jpeg2000:
         _refuse_other_precision(stream, bits, cells)
         return stream
 
-    @cached_property
-    def _sizing(self) -> OpenJpeg | str:
-        """What encodes to a size, or why nothing does."""
-        try:
-            return OpenJpeg()
-        except Unavailable as error:
-            return in_words(error)
-
-    def no_sizes(self) -> str:
+    def no_rate_control(self) -> str:
         """Why nothing encodes to a size; empty if it can be done."""
-        return self._sizing if isinstance(self._sizing, str) else ""
+        found = self._rate_controlled()
+        return found if isinstance(found, str) else ""
 
-    def encode_to(self, frame: Pixels, bits: int, size: int, *, mct: bool, way: Way = OWN_WAY) -> bytes:
-        """The codestream of `frame` with `bits` precision of `size` bytes at most, with loss."""
-        cells = _cells(frame, bits)
+    def _rate_controlled(self) -> OpenJpeg | str:
+        """What encodes to a size, or why nothing does."""
+        if self._openjpeg is None:
+            try:
+                self._openjpeg = OpenJpeg()
+            except Unavailable as error:
+                self._openjpeg = in_words(error)
+            except (OSError, MemoryError) as error:
+                return in_words(error)  # not kept: it may be otherwise a moment later
+        return self._openjpeg
+
+    def encode_to_size(self, frame: Pixels, bits: int, size: int, *, mct: bool, way: Way = OWN_WAY) -> bytes:
+        """The codestream of `frame` with `bits` precision of `size` bytes at most, with loss.
+
+        Raises Permanent(reason="codec"), and OwnFault for want of a file or of what does it.
+        """
+        cells, encoder = _cells(frame, bits), self._rate_controlled()
+        if isinstance(encoder, str):
+            raise OwnFault(f"JPEG 2000 cannot be encoded to a size now, because {encoder}")
         with Calling("JPEG 2000 cannot encode to a size"):
-            assert not isinstance(self._sizing, str)
             threads = self._threads_for(frame.nbytes)
-            stream = self._sizing.encode(cells, bits, size, mct=mct, way=way, threads=threads)
+            stream = encoder.encode(cells, bits, size, mct=mct, way=way, threads=threads)
         _refuse_other_precision(stream, bits, cells)
         return stream
 
@@ -142,7 +150,7 @@ class Lossless:
 
 
 class Lossy:
-    """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.SizedEncoder`. Its dial is a PSNR."""
+    """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.RateControlEncoder`. Its dial is a PSNR."""
 
     takes = PixelRange(allocated=(8, 16), stored=range(2, 17), samples=(1, 3))
     method = "ISO_15444_1"
@@ -177,14 +185,14 @@ class Lossy:
             resolutions=way.resolutions or None,
         )
 
-    def no_sizes(self) -> str:
+    def no_rate_control(self) -> str:
         """Why the machine has nothing that encodes to a size."""
-        return self._codec.no_sizes()
+        return self._codec.no_rate_control()
 
-    def encode_to(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
+    def encode_to_size(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
         """The codestream of `size` bytes at most."""
         mct = form.photometric in _TRANSFORMED
-        return self._codec.encode_to(pixels, form.stored, size, mct=mct, way=way)
+        return self._codec.encode_to_size(pixels, form.stored, size, mct=mct, way=way)
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from mapdr.kernel.codec import OWN_WAY, Way
+from mapdr.kernel.errors import OwnFault, Permanent
 from mapdr.transform.encode.forecast import TYPICAL
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting
 from mapdr.transform.encode.quality import Reached
@@ -23,10 +24,10 @@ SIMPLER = 1.25
 """How many times smaller than its goal an image is that is simpler than it looks: one that came out so at a
 level that should meet the goal is tried without loss, and one of a series that goes with loss must reach so
 many times the ratio without."""
-DOUBT = 6.0
+DOUBT = 3.0
 """dB by which a frame of a wanted size may have lost more than is forecast: it was 1.3 at most on 35 images
 at 10:1."""
-COARSE = 0.8
+NEXT_SIZE = 0.8
 """Share of a wanted size that a codestream has at least whose next larger one may be within the tolerance."""
 NEARLY_LOSSLESS = 0.2
 """Mean square error that a level allows at which a lossless codestream may be about as small."""
@@ -147,11 +148,8 @@ class _RatioSearch:
         """Where the level is likely to be."""
         if not self._by_forecast:
             return self._hint or self.encoder.dial.start
-        frames = len(self.encoder.all)
-        if frames > 1 and self._is_by_size:
-            level = self.encoder.level_of_size(self.encoder.sample[0], max(self._goal // frames, 1))
-            if self._is_likely(level):
-                return level
+        if self._has_rate_control and len(self.encoder.all) > 1 and self._is_likely(self._frame_level):
+            return self._frame_level
         return self._forecast_level
 
     @cached_property
@@ -159,11 +157,19 @@ class _RatioSearch:
         dial = self.encoder.dial
         return self._forecast.level(self._hint or TYPICAL * self._bits, dial.lowest, dial.highest)
 
-    @property
-    def _is_by_size(self) -> bool:
-        """Whether nothing is known of the series, and the codec meets a size by itself. Else a level is as
-        good, and takes up to a twentieth less time."""
-        return not self._hint and self._by_forecast and self.encoder.meets_sizes
+    @cached_property
+    def _frame_level(self) -> float:
+        """The level at which the first frame of the sample has its share of the size."""
+        size = max(self._goal // len(self.encoder.all), 1)
+        return self.encoder.level_at_size(self.encoder.sample[0], size)
+
+    @cached_property
+    def _has_rate_control(self) -> bool:
+        """Whether the codec meets a size by itself, and that helps: where something is known of the series a
+        level is as good, and takes less time; of few frames one more encode is too much."""
+        encoder = self.encoder
+        is_first = not self._hint and self._by_forecast and encoder.has_rate_control
+        return is_first and (len(encoder.all) == 1 or len(encoder.sample) < len(encoder.all))
 
     @cached_property
     def _slope(self) -> float:
@@ -184,15 +190,17 @@ class _RatioSearch:
 
     def _is_simple(self) -> bool:
         encoder, search = self.encoder, self._search
-        if not self._is_by_size or len(encoder.all) > 1:
+        level = None
+        if self._has_rate_control and len(encoder.all) > 1:
+            level = self._frame_level
+        elif self._has_rate_control:
+            level = self._cut.level if self._cut else None
+            if search.size(encoder.all, self._sized(OWN_WAY)) < self._goal * (1 - TOLERANCE):
+                return True  # it is all that the way gives
+        if level is None or not self._is_likely(level):
             return SIMPLER * search.size(encoder.sample, Setting(self._start)) < self._goal
-        if search.size(encoder.all, self._sized(OWN_WAY)) < self._goal * (1 - TOLERANCE):
-            return True  # it is all that the way gives
-        if self._own is None:
-            return False
-        level = self._own.level
-        is_nearly_lossless = level >= encoder.level_for(NEARLY_LOSSLESS)
-        return is_nearly_lossless or self._slope * (level - self._start) > math.log(SIMPLER)
+        is_nearly_lossless = level >= encoder.level_for_error(NEARLY_LOSSLESS)
+        return is_nearly_lossless or self._slope * (level - self._forecast_level) > math.log(SIMPLER)
 
     @property
     def _shortfall(self) -> float:
@@ -202,43 +210,49 @@ class _RatioSearch:
     def lossy(self) -> Encoded:
         """The image at the level that gives its size. Raises Objection: "ratio", what a guard says."""
         encoder, search = self.encoder, self._search
-        setting = self._of_size() or search.find(self._start, self._slope)
+        setting = self._to_size() or search.find(self._start, self._slope)
         off = math.log(search.size(encoder.all, setting) / self._goal)
         level = setting.level - off / self._slope
         if setting.way == OWN_WAY:  # of another way it would mislead
             self._hints.learn(self._key, self._forecast.bits(level) if self._by_forecast else setting.level)
         return encoder.lossy(setting, search.made(setting))
 
-    def _of_size(self) -> Setting | None:
-        """The setting of the first way whose codestream has the size by itself, if one has."""
-        if not self._is_by_size or len(self.encoder.all) > 1:
+    def _to_size(self) -> Setting | None:
+        """The setting of the first way that rate control meets the size in, if one does.
+
+        Where that has lost far more than is forecast, it is a level that is sought, from there: to a level a
+        codec can be held.
+        """
+        if not self._has_rate_control or len(self.encoder.all) > 1:
             return None
-        others = (self._if_exact(way) for way in self.encoder.ways[1:])
-        return self._own or next((found for found in others if found), None)
+        if self._cut:
+            is_likely = self._is_likely(self._cut.level)
+            return self._cut if is_likely else self._search.find(self._cut.level, self._slope)
+        others = map(self._cut_in, self.encoder.ways[1:])
+        return next((cut for cut in others if cut and self._is_likely(cut.level)), None)
 
     @cached_property
-    def _own(self) -> Setting | None:
-        return self._if_exact(OWN_WAY)
+    def _cut(self) -> Setting | None:
+        return self._cut_in(OWN_WAY)
 
-    def _if_exact(self, way: Way) -> Setting | None:
-        """The setting of a way, if its codestream has the size. None also where that has lost far more than
-        is forecast: to a level a codec can be held."""
-        setting = self._sized(way)
-        size = self._search.size(self.encoder.all, setting)
-        if COARSE * self._goal < size < (1 - TOLERANCE) * self._goal:
-            # Sizes lie far apart where there are few code blocks: the next may be as near.
-            setting = replace(setting, size=int(self._goal * (1 + TOLERANCE)))
-            size = self._search.size(self.encoder.all, setting)
-        if abs(self._goal / size - 1) > TOLERANCE:
-            return None
-        made = self._search.levelled(setting)
-        return made if self._is_likely(made.level) else None
-
-    def _is_likely(self, level: float) -> bool:
-        return level >= min(self._forecast_level, self.encoder.level_for(1.0)) - DOUBT
+    def _cut_in(self, way: Way) -> Setting | None:
+        """The setting of a way, with its level, if rate control meets the size in it."""
+        encoder, search, setting = self.encoder, self._search, self._sized(way)
+        try:
+            size = search.size(encoder.all, setting)
+            if NEXT_SIZE * self._goal < size < (1 - TOLERANCE) * self._goal:
+                # Sizes lie far apart where there are few code blocks: the next may be as near.
+                setting = replace(setting, size=int(self._goal * (1 + TOLERANCE)))
+                size = search.size(encoder.all, setting)
+            return search.with_level(setting) if abs(self._goal / size - 1) <= TOLERANCE else None
+        except (Permanent, OwnFault):
+            return None  # the search by level does without, and tells what is wrong if it fails as well
 
     def _sized(self, way: Way) -> Setting:
         return Setting(0.0, way.reversible, way.resolutions, self._goal)
+
+    def _is_likely(self, level: float) -> bool:
+        return level >= min(self._forecast_level, self.encoder.level_for_error(1.0)) - DOUBT
 
 
 def _to_quality(encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable) -> Encoded:
@@ -324,13 +338,13 @@ class _Search:
             return None
         return self._made[1]
 
-    def levelled(self, setting: Setting) -> Setting:
+    def with_level(self, setting: Setting) -> Setting:
         """The setting of the size that was made last, with its level."""
         assert self._made is not None
         streams = self._made[1]
-        levelled = self._encoder.levelled(setting, streams)
-        self._sizes[levelled], self._made = streams.size, (levelled, streams)
-        return levelled
+        found = self._encoder.with_level(setting, streams)
+        self._sizes[found], self._made = streams.size, (found, streams)
+        return found
 
     def size(self, indexes: Sequence[int], setting: Setting) -> int:
         """The size of the image as far as the frames at `indexes` tell."""

@@ -287,7 +287,7 @@ class CompressStep:
         reason = ""
         try:
             before = Setting.of(known) if "level" in known else None
-            if before is not None and (not before.size or encoder.meets_sizes):
+            if before is not None and (not before.size or encoder.has_rate_control):
                 return encoder.lossy(before), dict(known)
             image, method = encoder.image, planned.method.name
             cells = _cells(image)

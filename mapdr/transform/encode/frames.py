@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mapdr.kernel import budget
-from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, SizedEncoder, Way
+from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, RateControlEncoder, Way
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.stage import Settings
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 SAMPLE = 4
 """Frames of a long multi-frame image on which a level is searched first."""
-UNCOUNTED = 0.11
+LEVEL_BIAS = 0.11
 """Mean square error that OpenJPEG does not count in a level: the median of 32 images where a level allows
 less than 0.5, less where it allows more."""
 SLACK = {"ISO_15444_15": 16.0}
@@ -286,35 +286,35 @@ class FrameEncoder:
         return Reached.of([quality for quality, _ in checks])
 
     @property
-    def meets_sizes(self) -> bool:
+    def has_rate_control(self) -> bool:
         """Whether the codec meets a size in one encode here."""
         encoder = self._lossy_encoder
-        return isinstance(encoder, SizedEncoder) and not encoder.no_sizes()
+        return isinstance(encoder, RateControlEncoder) and not encoder.no_rate_control()
 
-    def levelled(self, setting: Setting, streams: Streams) -> Setting:
+    def with_level(self, setting: Setting, streams: Streams) -> Setting:
         """The setting of the size of a single-frame image with the level that its codestream has, which is
         verified for `lossy`."""
         frame, decoded = self._frame(0), self._decoded(streams[0], setting)
         check = checked(frame, decoded, self._padding, self._guard)
         # The codec cares for padding as for all else.
         whole = check[0] if self._padding is None else measure(frame, decoded)
-        setting = replace(setting, level=self._level_of(whole))
+        setting = replace(setting, level=self._measured_level(whole))
         self._checked = setting, [check]
         return setting
 
-    def level_of_size(self, index: int, size: int) -> float:
+    def level_at_size(self, index: int, size: int) -> float:
         """The level at which a frame has `size` bytes."""
         self._encoded += 1
         setting = Setting(0.0, size=size)
-        return self._level_of(
+        return self._measured_level(
             measure(self._frame(index), self._decoded(self._encode(index, setting), setting))
         )
 
-    def _level_of(self, quality: Quality) -> float:
+    def _measured_level(self, quality: Quality) -> float:
         kept = quality.mean_square
-        return self.level_for(kept - UNCOUNTED / (1 + kept * kept))
+        return self.level_for_error(kept - LEVEL_BIAS / (1 + kept * kept))
 
-    def level_for(self, error: float) -> float:
+    def level_for_error(self, error: float) -> float:
         """The level that allows a mean square error."""
         dial, peak = self.dial, (1 << self.bits) - 1
         level = 20 * math.log10(peak) - 10 * math.log10(error) if error > 0 else dial.highest
@@ -382,8 +382,8 @@ class FrameEncoder:
         encoder, frame, form = self._lossy_encoder, self._frame(index), self.form(setting)
         assert encoder is not None
         if setting.size:
-            assert isinstance(encoder, SizedEncoder)
-            return encoder.encode_to(frame, form, setting.size, setting.way)
+            assert isinstance(encoder, RateControlEncoder)
+            return encoder.encode_to_size(frame, form, setting.size, setting.way)
         return encoder.encode_at(frame, form, setting.level, setting.way)
 
     @property
