@@ -24,9 +24,9 @@ SIMPLER = 1.25
 """How many times smaller than its goal an image is that is simpler than it looks: one that came out so at a
 level that should meet the goal is tried without loss, and one of a series that goes with loss must reach so
 many times the ratio without."""
-DOUBT = 3.0
-"""dB by which a frame of a wanted size may have lost more than is forecast: it was 1.3 at most on 35 images
-at 10:1."""
+DOUBT = 6.0
+"""dB by which a frame of a wanted size may have lost more than is forecast. At 10:1 that allows as much error
+as a level does (0.7 of it in the median), at 40:1 three times as much; by 3 dB small images were refused."""
 NEXT_SIZE = 0.8
 """Share of a wanted size that a codestream has at least whose next larger one may be within the tolerance."""
 NEARLY_LOSSLESS = 0.2
