@@ -217,10 +217,10 @@ class RateControlEncoder(LossyEncoder, Protocol):
         """Why it does not on this machine, as it follows "because"; empty if it does."""
 
     def encode_to_size(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
-        """The codestream of one frame of `size` bytes at most, as few less as can be had, or of all that the
-        way gives. The same frame, format, size and way give the same codestream.
+        """The codestream of one frame that comes nearest to `size` bytes from below, but for some headers; or
+        all that the way gives. The same frame, format, size and way give the same codestream.
 
-        Raises Permanent(reason="codec"), and Temporary for what the machine lacks at the moment.
+        Raises Permanent(reason="codec"), Unavailable, and OwnFault for what the machine lacks at the moment.
         """
 
 

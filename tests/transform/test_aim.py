@@ -121,15 +121,24 @@ def test_a_frame_of_a_size_that_lost_far_more_than_forecast_is_encoded_to_a_leve
 
 
 @pytest.mark.parametrize("error", [Permanent("as it may", reason="codec"), OwnFault("no more files")])
-def test_where_rate_control_fails_a_level_is_sought(error: Exception) -> None:
+@pytest.mark.parametrize("shortfall", [1.5, 3])
+@pytest.mark.parametrize("frames", [1, 20])
+def test_where_rate_control_fails_a_level_is_sought(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, shortfall: float, frames: int
+) -> None:
+    failed: list[int] = []
+
     class Failing(Sized):
         def encode_to_size(self, pixels, form, size, way=OWN_WAY):
+            failed.append(size)
             raise error
 
-    codec = Failing(doubling, rounding)
-    made = hit(encoder_of(noise(most=64), None, codec), Aim(ratio=40), Hints(), "key")
+    monkeypatch.setattr(Forecast, "lossless_bits", lambda self: 0.4 * shortfall / module.LIKELY)
+    codec = Failing(doubling, rounding, ways=(OWN_WAY, Way(True)))
+    made = hit(encoder_of(noise(frames, 64), Lossless(NATIVE), codec), Aim(ratio=40), Hints(), "key")
+    assert len(failed) == 1, "it is not tried again"
     assert made.setting.size == 0
-    assert abs(128 / made.size - 1) <= TOLERANCE
+    assert abs(frames * 128 / made.size - 1) <= TOLERANCE
 
 
 def test_a_size_that_the_own_way_does_not_reach_is_tried_in_the_others() -> None:

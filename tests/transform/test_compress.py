@@ -16,7 +16,7 @@ from pydicom.encaps import generate_frames
 
 from mapdr.dicom import uids
 from mapdr.dicom.write import EXPLICIT_LITTLE, walk
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.encode import aim
@@ -607,7 +607,11 @@ def test_a_retry_where_no_size_can_be_had_any_more_seeks_its_level(monkeypatch: 
     applied(to_ten(), payload, instance, notebook)
     if "size" not in notebook.facts:
         pytest.skip("nothing here encodes to a size")
-    monkeypatch.setattr(Jpeg2000, "no_rate_control", lambda self: "it is gone")
+
+    def gone(self: Jpeg2000) -> None:
+        raise Unavailable("it is gone")
+
+    monkeypatch.setattr(Jpeg2000, "_rate_control", gone)
     again = applied(to_ten(), payload, instance, notebook)
     assert "size" not in notebook.facts
     assert notebook.kept == 2

@@ -215,11 +215,36 @@ def raising(error: type[BaseException]) -> Callable[[], None]:
     return fails
 
 
-def test_a_file_that_openjpeg_cannot_open_is_an_error(
-    codec: OpenJpeg, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(codec._bindings, "stream_create_default_file_stream", lambda path, reads: None)
-    with pytest.raises(OSError, match="cannot open"):
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are POSIX's")
+@pytest.mark.parametrize("free", [0, 1])
+def test_want_of_files_is_told_as_such(codec: OpenJpeg, free: int) -> None:
+    """OpenJPEG opens the file in memory once more."""
+    import resource
+
+    encoder, frame = Lossy(Jpeg2000()), frame_of(60, 70, 8, False)
+    form = FrameFormat(60, 70, 1, 8, 8, False, "MONOCHROME2")
+    encoder.encode_to_size(frame, form, 800)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(free + 1)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(held) + 1, limits[1]))
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        for _ in range(free):
+            os.close(held.pop())
+        with pytest.raises(OwnFault, match="Too many open files"):
+            encoder.encode_to_size(frame, form, 800)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for number in held:
+            os.close(number)
+    assert encoder.encode_to_size(frame, form, 800)
+
+
+def test_a_codestream_that_is_not_whole_is_an_error(codec: OpenJpeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec._bindings, "end_compress", lambda *_: None)
+    with pytest.raises(OSError, match="not written all"):
         codec.encode(frame_of(40, 40, 8, False), 8, 400, mct=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mapdr.kernel.codec import FrameFormat, Pixels
-from mapdr.kernel.errors import OwnFault, Permanent
+from mapdr.kernel.errors import OwnFault, Permanent, is_own_fault
 from mapdr.kernel.privacy import system_says
 
 
@@ -13,8 +13,8 @@ class Calling:
     """Makes of whatever a library raises a Permanent(reason="codec"); `what` says what it cannot do.
 
     Of the error its type alone is told: its text may quote what it was given. A MemoryError stays one: it
-    says how this machine is, not what the image is; and so does an OSError with a number, which becomes an
-    OwnFault.
+    says how this machine is, not what the image is; and so does the system's for want of
+    files or memory, which becomes an OwnFault.
     """
 
     __slots__ = ("_what",)
@@ -26,7 +26,7 @@ class Calling:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and is_own_fault(error):
             raise OwnFault(f"{self._what}: {system_says(error)}") from error
         if isinstance(error, Exception) and not isinstance(error, MemoryError):
             raise Permanent(f"{self._what}: {type(error).__name__}", reason="codec") from error

@@ -9,13 +9,14 @@ GIL is released while it works.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 
 from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
-from mapdr.kernel.errors import OwnFault, Permanent, Unavailable
+from mapdr.kernel.errors import OwnFault, Permanent, Unavailable, is_own_fault
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
@@ -45,6 +46,7 @@ class Jpeg2000:
             raise Unavailable("JPEG 2000 is not compiled into the installed imagecodecs")
         self._codec: Any = imagecodecs  # its stubs say that a level is an int; it takes dB as a float
         self._threads = threads
+        self._lock = threading.Lock()
         self._openjpeg: OpenJpeg | str | None = None
 
     def encode(
@@ -84,28 +86,35 @@ class Jpeg2000:
 
     def no_rate_control(self) -> str:
         """Why nothing encodes to a size; empty if it can be done."""
-        found = self._rate_controlled()
-        return found if isinstance(found, str) else ""
+        try:
+            self._rate_control()
+        except (Unavailable, OwnFault) as error:
+            return in_words(error)
+        return ""
 
-    def _rate_controlled(self) -> OpenJpeg | str:
-        """What encodes to a size, or why nothing does."""
-        if self._openjpeg is None:
-            try:
-                self._openjpeg = OpenJpeg()
-            except Unavailable as error:
-                self._openjpeg = in_words(error)
-            except (OSError, MemoryError) as error:
-                return in_words(error)  # not kept: it may be otherwise a moment later
-        return self._openjpeg
+    def _rate_control(self) -> OpenJpeg:
+        """What encodes to a size. Raises Unavailable, and OwnFault where it may be there a moment later."""
+        with self._lock:
+            if self._openjpeg is None:
+                try:
+                    self._openjpeg = OpenJpeg()
+                except Unavailable as error:
+                    self._openjpeg = str(error)
+                except (OSError, MemoryError) as error:
+                    if isinstance(error, MemoryError) or is_own_fault(error):
+                        raise OwnFault(in_words(error)) from error
+                    self._openjpeg = in_words(error)
+            if isinstance(self._openjpeg, str):
+                raise Unavailable(self._openjpeg)
+            return self._openjpeg
 
     def encode_to_size(self, frame: Pixels, bits: int, size: int, *, mct: bool, way: Way = OWN_WAY) -> bytes:
-        """The codestream of `frame` with `bits` precision of `size` bytes at most, with loss.
+        """The codestream of `frame` with `bits` precision, with loss, of about `size` bytes: see
+        `OpenJpeg.encode`.
 
-        Raises Permanent(reason="codec"), and OwnFault for want of a file or of what does it.
+        Raises Unavailable, Permanent(reason="codec"), and OwnFault for what the machine lacks now.
         """
-        cells, encoder = _cells(frame, bits), self._rate_controlled()
-        if isinstance(encoder, str):
-            raise OwnFault(f"JPEG 2000 cannot be encoded to a size now, because {encoder}")
+        cells, encoder = _cells(frame, bits), self._rate_control()
         with Calling("JPEG 2000 cannot encode to a size"):
             threads = self._threads_for(frame.nbytes)
             stream = encoder.encode(cells, bits, size, mct=mct, way=way, threads=threads)
@@ -190,7 +199,7 @@ class Lossy:
         return self._codec.no_rate_control()
 
     def encode_to_size(self, pixels: Pixels, form: FrameFormat, size: int, way: Way = OWN_WAY) -> bytes:
-        """The codestream of `size` bytes at most."""
+        """The codestream of about `size` bytes."""
         mct = form.photometric in _TRANSFORMED
         return self._codec.encode_to_size(pixels, form.stored, size, mct=mct, way=way)
 

@@ -15,7 +15,7 @@ import importlib
 import os
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +25,15 @@ from typing import Any
 import numpy as np
 
 from mapdr.kernel.codec import OWN_WAY, Pixels, Way
-from mapdr.kernel.errors import Unavailable
+from mapdr.kernel.errors import Unavailable, is_own_fault
 from mapdr.kernel.privacy import in_words
 
 RESOLUTIONS, PRECINCT, RPCL = 6, 256, 2
 """As imagecodecs has them: the most resolutions, rows and columns of a precinct, the progression order."""
 _KNOWN = (2, 1), (3, 0)
 """The first version whose structures glymur knows to the end, and the first that may have others."""
+_EOC = b"\xff\xd9"
+"""The marker at the end of a codestream (ISO/IEC 15444-1, A.4.4)."""
 _NAME = "mapdr_glymur"
 """What stands for the package of glymur while its functions are loaded."""
 _lock = threading.Lock()
@@ -59,8 +61,9 @@ class OpenJpeg:
     def encode(
         self, cells: Pixels, bits: int, size: int, *, mct: bool, way: Way = OWN_WAY, threads: int = 1
     ) -> bytes:
-        """The codestream of a frame with `bits` precision that has at most `size` bytes and as many of them
-        as can be had; or all of the way's, if these are less.
+        """The codestream of a frame with `bits` precision that comes nearest to `size` bytes from below; or
+        all of the way's, if these are less. OpenJPEG does not count all of its headers: there may be some 30
+        bytes more, and of the smallest frames as many as the headers take.
 
         `cells` are contiguous, 8 or 16-bit integers: (rows, columns), or (rows, columns, 3). `mct` applies
         the wavelet's colour transform. Raises OSError where OpenJPEG fails, or there is no file for it.
@@ -79,16 +82,22 @@ class OpenJpeg:
                 parameters.tcp_mct = int(mct)
                 openjp2.setup_encoder(codec, parameters, image)
                 if threads > 1:
-                    openjp2.codec_set_threads(codec, threads)
+                    with suppress(openjp2.OpenJPEGLibraryError):  # there are none to be had: without
+                        openjp2.codec_set_threads(codec, threads)
+                ctypes.set_errno(0)
                 path = f"/proc/self/fd/{made.fileno()}"
                 stream = openjp2.stream_create_default_file_stream(path, False)
                 if not stream:
-                    raise OSError("OpenJPEG cannot open its file")
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
                 cleanup.callback(openjp2.stream_destroy, stream)  # which writes the rest
                 openjp2.start_compress(codec, image, stream)
                 openjp2.write_tile(codec, 0, data, data.nbytes, stream)
                 openjp2.end_compress(codec, stream)
-            return made.read()
+            codestream = made.read()
+        if not codestream.endswith(_EOC):
+            raise OSError("OpenJPEG has not written all")
+        return codestream
 
     def _image(self, signed: bool, bits: int, shape: tuple[int, ...]) -> Any:
         samples, rows, columns = shape
@@ -124,7 +133,7 @@ class OpenJpeg:
         except MemoryError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno:
+            if is_own_fault(error):
                 raise  # of this moment: there may be no room for another open file
             raise Unavailable(f"libopenjp2 {self.version} fails: {in_words(error)}") from error
         if len(stream) > frame.nbytes // 4 or far > 32:
@@ -137,7 +146,7 @@ def _library() -> ctypes.CDLL:
     if path is None:
         raise Unavailable("no libopenjp2 is found")
     try:
-        return ctypes.CDLL(str(path))
+        return ctypes.CDLL(str(path), use_errno=True)
     except OSError as error:
         raise Unavailable("the libopenjp2 that is found cannot be loaded") from error
 
@@ -168,7 +177,7 @@ def _bindings(library: ctypes.CDLL) -> Any:
         try:
             sys.modules.update({_NAME: package, config.__name__: config})
             return importlib.import_module(loaded[-1])
-        except MemoryError:
+        except (OSError, MemoryError):
             raise
         except Exception as error:
             raise Unavailable(f"glymur cannot be loaded ({type(error).__name__})") from error

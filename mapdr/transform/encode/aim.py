@@ -148,9 +148,8 @@ class _RatioSearch:
         """Where the level is likely to be."""
         if not self._by_forecast:
             return self._hint or self.encoder.dial.start
-        if self._has_rate_control and len(self.encoder.all) > 1 and self._is_likely(self._frame_level):
-            return self._frame_level
-        return self._forecast_level
+        level = self._frame_level
+        return level if level is not None and self._is_likely(level) else self._forecast_level
 
     @cached_property
     def _forecast_level(self) -> float:
@@ -158,13 +157,19 @@ class _RatioSearch:
         return self._forecast.level(self._hint or TYPICAL * self._bits, dial.lowest, dial.highest)
 
     @cached_property
-    def _frame_level(self) -> float:
-        """The level at which the first frame of the sample has its share of the size."""
-        size = max(self._goal // len(self.encoder.all), 1)
-        return self.encoder.level_at_size(self.encoder.sample[0], size)
+    def _frame_level(self) -> float | None:
+        """The level at which the first frame of the sample of several has its share of the size, if rate
+        control tells."""
+        encoder = self.encoder
+        if not self._uses_rate_control or len(encoder.all) == 1:
+            return None
+        try:
+            return encoder.level_at_size(encoder.sample[0], max(self._goal // len(encoder.all), 1))
+        except (Permanent, OwnFault):
+            return None  # as in `_cut_in`
 
     @cached_property
-    def _has_rate_control(self) -> bool:
+    def _uses_rate_control(self) -> bool:
         """Whether the codec meets a size by itself, and that helps: where something is known of the series a
         level is as good, and takes less time; of few frames one more encode is too much."""
         encoder = self.encoder
@@ -189,14 +194,12 @@ class _RatioSearch:
         return self.encoder.try_lossless(ratio)
 
     def _is_simple(self) -> bool:
+        """Whether the image is smaller, or better, than one as large as its forecast would be."""
         encoder, search = self.encoder, self._search
-        level = None
-        if self._has_rate_control and len(encoder.all) > 1:
-            level = self._frame_level
-        elif self._has_rate_control:
-            level = self._cut.level if self._cut else None
-            if search.size(encoder.all, self._sized(OWN_WAY)) < self._goal * (1 - TOLERANCE):
-                return True  # it is all that the way gives
+        level = self._cut.level if self._cut else self._frame_level
+        size = search.sizes.get(self._sized(OWN_WAY)) if self._cut is None else None
+        if size is not None and size < self._goal * (1 - TOLERANCE):
+            return True  # it is all that the way gives
         if level is None or not self._is_likely(level):
             return SIMPLER * search.size(encoder.sample, Setting(self._start)) < self._goal
         is_nearly_lossless = level >= encoder.level_for_error(NEARLY_LOSSLESS)
@@ -213,7 +216,7 @@ class _RatioSearch:
         setting = self._to_size() or search.find(self._start, self._slope)
         off = math.log(search.size(encoder.all, setting) / self._goal)
         level = setting.level - off / self._slope
-        if setting.way == OWN_WAY:  # of another way it would mislead
+        if setting.way == OWN_WAY or not setting.size:  # the level of another way's size would mislead
             self._hints.learn(self._key, self._forecast.bits(level) if self._by_forecast else setting.level)
         return encoder.lossy(setting, search.made(setting))
 
@@ -223,16 +226,20 @@ class _RatioSearch:
         Where that has lost far more than is forecast, it is a level that is sought, from there: to a level a
         codec can be held.
         """
-        if not self._has_rate_control or len(self.encoder.all) > 1:
-            return None
         if self._cut:
-            is_likely = self._is_likely(self._cut.level)
-            return self._cut if is_likely else self._search.find(self._cut.level, self._slope)
+            level = self._cut.level
+            if self._is_likely(level):
+                return self._cut
+            return self._search.find(level, self._forecast.slope(level))
+        if not self._uses_rate_control or len(self.encoder.all) > 1:
+            return None
         others = map(self._cut_in, self.encoder.ways[1:])
         return next((cut for cut in others if cut and self._is_likely(cut.level)), None)
 
     @cached_property
     def _cut(self) -> Setting | None:
+        if not self._uses_rate_control or len(self.encoder.all) > 1:
+            return None
         return self._cut_in(OWN_WAY)
 
     def _cut_in(self, way: Way) -> Setting | None:
@@ -246,6 +253,7 @@ class _RatioSearch:
                 size = search.size(encoder.all, setting)
             return search.with_level(setting) if abs(self._goal / size - 1) <= TOLERANCE else None
         except (Permanent, OwnFault):
+            self._uses_rate_control = False
             return None  # the search by level does without, and tells what is wrong if it fails as well
 
     def _sized(self, way: Way) -> Setting:
@@ -321,7 +329,7 @@ class _Search:
     def __init__(self, encoder: FrameEncoder, goal: int) -> None:
         self._encoder = encoder
         self._goal = goal
-        self._sizes: dict[Setting, int] = {}
+        self.sizes: dict[Setting, int] = {}
         self._made: tuple[Setting, Streams] | None = None
         self._indexes: Sequence[int] = ()
 
@@ -343,19 +351,19 @@ class _Search:
         assert self._made is not None
         streams = self._made[1]
         found = self._encoder.with_level(setting, streams)
-        self._sizes[found], self._made = streams.size, (found, streams)
+        self.sizes[found], self._made = streams.size, (found, streams)
         return found
 
     def size(self, indexes: Sequence[int], setting: Setting) -> int:
         """The size of the image as far as the frames at `indexes` tell."""
         if self._indexes != indexes:
-            self._sizes.clear()
+            self.sizes.clear()
             self._indexes, self._made = indexes, None
-        if setting not in self._sizes:
+        if setting not in self.sizes:
             self._made = None  # one set of codestreams is enough
             self._made = setting, self._encoder.streams(indexes, setting)
-            self._sizes[setting] = self._made[1].size
-        return self._sizes[setting] * len(self._encoder.all) // len(indexes)
+            self.sizes[setting] = self._made[1].size
+        return self.sizes[setting] * len(self._encoder.all) // len(indexes)
 
     def _find(self, start: Setting, slope: float, indexes: Sequence[int]) -> Setting:
         others = (Setting(0, way.reversible, way.resolutions) for way in self._encoder.ways[1:])

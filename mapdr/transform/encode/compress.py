@@ -10,6 +10,7 @@ done to it. What the search chose is kept before the image is sent, so that a re
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.codec import OWN_WAY
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
@@ -287,8 +288,9 @@ class CompressStep:
         reason = ""
         try:
             before = Setting.of(known) if "level" in known else None
-            if before is not None and (not before.size or encoder.has_rate_control):
-                return encoder.lossy(before), dict(known)
+            if before is not None:
+                with suppress(Unavailable):  # what made it is gone: it is made anew
+                    return encoder.lossy(before), dict(known)
             image, method = encoder.image, planned.method.name
             cells = _cells(image)
             others = partial(of_series, memory, method, cells)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from mapdr.kernel import budget
 from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, RateControlEncoder, Way
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.stage import Settings
 from mapdr.transform.encode.forecast import Forecast
@@ -305,10 +305,9 @@ class FrameEncoder:
     def level_at_size(self, index: int, size: int) -> float:
         """The level at which a frame has `size` bytes."""
         self._encoded += 1
-        setting = Setting(0.0, size=size)
-        return self._measured_level(
-            measure(self._frame(index), self._decoded(self._encode(index, setting), setting))
-        )
+        setting, frame = Setting(0.0, size=size), self._frame(index)
+        decoded = self._decoded(self._encode(index, setting), setting)
+        return self._measured_level(checked(frame, decoded, None, Guard())[0])
 
     def _measured_level(self, quality: Quality) -> float:
         kept = quality.mean_square
@@ -382,7 +381,8 @@ class FrameEncoder:
         encoder, frame, form = self._lossy_encoder, self._frame(index), self.form(setting)
         assert encoder is not None
         if setting.size:
-            assert isinstance(encoder, RateControlEncoder)
+            if not isinstance(encoder, RateControlEncoder):
+                raise Unavailable("the codec that is here now encodes to no size")
             return encoder.encode_to_size(frame, form, setting.size, setting.way)
         return encoder.encode_at(frame, form, setting.level, setting.way)
 
