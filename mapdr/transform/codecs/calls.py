@@ -13,8 +13,8 @@ class Calling:
     """Makes of whatever a library raises a Permanent(reason="codec"); `what` says what it cannot do.
 
     Of the error its type alone is told: its text may quote what it was given. A MemoryError stays one: it
-    says how this machine is, not what the image is; and so does the system's for want of
-    files or memory, which becomes an OwnFault.
+    says how this machine is, not what the image is; and so does the system's for want of files or memory,
+    which becomes an OwnFault.
     """
 
     __slots__ = ("_what",)

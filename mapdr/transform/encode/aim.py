@@ -231,16 +231,19 @@ class _RatioSearch:
             if self._is_likely(level):
                 return self._cut
             return self._search.find(level, self._forecast.slope(level))
-        if not self._uses_rate_control or len(self.encoder.all) > 1:
+        if not self._cuts:
             return None
         others = map(self._cut_in, self.encoder.ways[1:])
         return next((cut for cut in others if cut and self._is_likely(cut.level)), None)
 
+    @property
+    def _cuts(self) -> bool:
+        """Whether rate control makes the image itself: of several frames it only tells where to begin."""
+        return self._uses_rate_control and len(self.encoder.all) == 1
+
     @cached_property
     def _cut(self) -> Setting | None:
-        if not self._uses_rate_control or len(self.encoder.all) > 1:
-            return None
-        return self._cut_in(OWN_WAY)
+        return self._cut_in(OWN_WAY) if self._cuts else None
 
     def _cut_in(self, way: Way) -> Setting | None:
         """The setting of a way, with its level, if rate control meets the size in it."""

@@ -287,10 +287,9 @@ class CompressStep:
         assert planned.method is not None
         reason = ""
         try:
-            before = Setting.of(known) if "level" in known else None
-            if before is not None:
+            if "level" in known:
                 with suppress(Unavailable):  # what made it is gone: it is made anew
-                    return encoder.lossy(before), dict(known)
+                    return encoder.lossy(Setting.of(known)), dict(known)
             image, method = encoder.image, planned.method.name
             cells = _cells(image)
             others = partial(of_series, memory, method, cells)
