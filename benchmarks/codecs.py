@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from benchmarks.codec_peers import PROGRAMS, Orthanc, Picture, Program, codestre
 from benchmarks.peers import scratch
 from mapdr.dicom import uids
 from mapdr.egress.part10 import Part10
+from mapdr.kernel.cached import cached_property
 from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels
 from mapdr.kernel.item import Instance
 from mapdr.kernel.registry import Registry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from types import TracebackType
 
 from mapdr._fast import unreadable
@@ -12,6 +11,7 @@ from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
 from mapdr.kernel import budget
+from mapdr.kernel.cached import cached_property
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload
 from mapdr.transform.view import Held, PartsView

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from types import TracebackType
 
 from mapdr.dicom import tags
 from mapdr.dicom.tags import PIXEL_DATA, PIXEL_TAGS
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
 from mapdr.dicom.write import Element, element, splice
+from mapdr.kernel.cached import cached_property
 from mapdr.kernel.codec import Decoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from mapdr._fast import elements
 from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom import tags
 from mapdr.dicom.write import Data, Element, from_found
+from mapdr.kernel.cached import cached_property
 from mapdr.kernel.codec import FrameFormat, Pixels
 
 _STRUCTS = {b"US": "<H", b"SS": "<h", b"UL": "<I", b"SL": "<i"}

@@ -12,7 +12,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import imagecodecs
@@ -24,6 +24,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import write_file_meta_info
 
+from mapdr.kernel.cached import cached_property
 from mapdr.testing import generator, phantom
 from peers.part10 import DEFLATED, EXPLICIT, IMPLICIT, MemoryObject
 

@@ -10,12 +10,12 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from mapdr.dicom.transfer_syntax import TRANSFER_SYNTAXES, name_of
+from mapdr.kernel.cached import cached_property
 from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, LossyEncoder, Recompressor
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.privacy import in_words

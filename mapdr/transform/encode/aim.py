@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
+from mapdr.kernel.cached import cached_property
 from mapdr.kernel.codec import OWN_WAY, Way
 from mapdr.kernel.errors import OwnFault, Permanent
 from mapdr.transform.encode.forecast import TYPICAL

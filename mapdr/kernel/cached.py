@@ -1,0 +1,43 @@
+"""A property that is worked out once for each object, without a lock.
+
+`functools.cached_property` of Python 3.11 has one lock for all objects of a class, held while the value is
+worked out: of two images that were searched for their size, the second waited for the first's encodes, half a
+second in ten of a node that compresses (docs/decisions/0110). Python 3.12 has taken the lock away.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info >= (3, 12):
+    from functools import cached_property  # noqa: TID251
+else:
+    from collections.abc import Callable
+    from typing import Any, Generic, Self, TypeVar, overload
+
+    T = TypeVar("T")
+
+    class cached_property(Generic[T]):  # noqa: N801  it stands for that of functools
+        """As in Python 3.12: two threads that ask one object at once may both work the value out."""
+
+        def __init__(self, work: Callable[[Any], T]) -> None:
+            self._work = work
+            self.__doc__ = work.__doc__
+
+        def __set_name__(self, owner: type[Any], name: str) -> None:
+            self._name = name
+
+        @overload
+        def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+        def __get__(self, instance: object | None, owner: type[Any] | None = None) -> Self | T:
+            if instance is None:
+                return self
+            value = self._work(instance)
+            # The instance's own attribute goes before this, which sets none: it is asked once.
+            instance.__dict__[self._name] = value
+            return value
+
+
+__all__ = ["cached_property"]
