@@ -276,9 +276,12 @@ class Lanes(FakeIntake):
     contexts: Mapping[int, tuple[str, str]] | None = None
     closed: int = 0
     taken: int = 0
+    opens: threading.Event | None = None
 
     def lane(self, source: Source, contexts: Mapping[int, tuple[str, str]]) -> Lanes:
         self.contexts = contexts
+        if self.opens:
+            assert self.opens.wait(10)
         return self
 
     def take(self, channel: Any) -> RunResult:
@@ -312,6 +315,22 @@ def test_what_a_run_stored_is_counted_and_what_it_left_is_stored_and_answered() 
     assert (intake.taken, intake.closed) == (4, 1)
     assert [(kept.sop_instance_uid, kept.data) for kept in intake.kept] == [("1.2.8", b"left")]
     assert call.watch.counters() == {"receive.modalities.stored": 5, "receive.modalities.bytes": 44}
+
+
+def test_an_object_that_waits_to_be_read_is_stored_when_the_receiver_ends() -> None:
+    opens = threading.Event()
+    intake = Lanes(opens=opens)
+    call = Call(intake)
+    line = call.associated()
+    line.send(peer.store(b"data", 1) + peer.store(b"data", 2))
+    call.session.interrupt()
+    opens.set()
+    assert line.response().status == 0
+    kind, _ = line.read_pdu()
+    assert kind == pdu.ABORT
+    call.ended()
+    assert [kept.data for kept in intake.kept] == [b"data"]
+    assert intake.taken == 0
 
 
 @pytest.mark.parametrize("length", [LONGEST_RESPONSE - 1, LONGEST_RESPONSE, 0])

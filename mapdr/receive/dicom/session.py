@@ -205,14 +205,16 @@ class Session:
         self._rejections.note(str(self.address), "", "", words, cure_by_tls(cause, self._receiver))
 
     def _serve_messages(self, link: Acceptor, lane: Lane | None) -> None:
-        while not self._stopping:
+        while True:
             if lane is not None:
                 self._take_runs(link, lane)
+            # Also while this side ends: an object that waits in the socket is on its way.
             message = link.read_message(self._limits.network_timeout)
             if message is None:
                 return
             self._answer(link, *message)
-        raise LinkLost("this side ends the association")
+            if self._stopping:
+                raise LinkLost("this side ends the association")
 
     def _take_runs(self, link: Acceptor, lane: Lane) -> None:
         """Store objects in runs for as long as that goes on, and the one message that a run read and left.
