@@ -1,8 +1,8 @@
 """A property that is worked out once for each object, without a lock.
 
-`functools.cached_property` of Python 3.11 has one lock for all objects of a class, held while the value is
-worked out: of two images that were searched for their size, the second waited for the first's encodes, half a
-second in ten of a node that compresses (docs/decisions/0110). Python 3.12 has taken the lock away.
+`functools.cached_property` of Python 3.11 has one lock for a property of all objects, held while a value is
+worked out: where that encodes an image, another image waited for it. With 12 copies of the CT series the two
+threads of a node stood still for half a second of 10.7 (docs/decisions/0110). Python 3.12 has no such lock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ else:
             if instance is None:
                 return self
             value = self._work(instance)
-            # The instance's own attribute goes before this, which sets none: it is asked once.
+            # Found before this from now on, for a descriptor without `__set__` comes after the instance.
             instance.__dict__[self._name] = value
             return value
 

@@ -97,6 +97,13 @@ class Link:
         """End the association at once (A-ABORT by the service user). Safe in any state."""
         self._abort_now(linger=0)
 
+    def end(self) -> NoReturn:
+        """End the association between messages (A-ABORT), so that answers that were sent still arrive.
+
+        Raises LinkLost.
+        """
+        self.lose(Interrupted("this side ends the association"))
+
     def close(self) -> None:
         """Close the connection without a word. Safe twice."""
         self.channel.close()

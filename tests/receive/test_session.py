@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Call:
         self.shown: list[Certificate] = []
         self.room: Callable[[Session], bool] = lambda session: True
         self.config = DimseReceiveConfig()
+        self.limits = Limits(linger=0)
 
     def begin(self) -> Line:
         ours, theirs = socket.socketpair()
@@ -58,7 +60,7 @@ class Call:
             receiver="modalities",
             intake=self.intake,
             doorkeeper=Doorkeeper(self.config),
-            limits=Limits(linger=0),
+            limits=self.limits,
             tls=None,
             shown=self.shown.append,
             watch=self.watch,
@@ -237,6 +239,26 @@ def test_an_association_ends_between_messages_when_the_receiver_does(
     assert call.told() == []
     assert levels(caplog) == []
     assert call.watch.counters()["receive.modalities.lost"] == 1
+
+
+def test_an_answer_arrives_though_the_next_object_is_cut_off(call: Call, intake: FakeIntake) -> None:
+    """A reset, which unread bytes cause, would take it from a peer that has not read it yet."""
+    intake.gate = threading.Event()
+    call.limits = Limits(linger=10)
+    line = call.associated()
+    line.send(peer.store(b"data", 1))
+    assert intake.committing.wait(10)
+    with ThreadPoolExecutor(1) as sender:
+        sent = sender.submit(line.send, peer.store(bytes(4 << 20), 2))
+        call.session.interrupt()
+        intake.gate.set()
+        sent.result(10)
+    call.thread.join(10)
+    assert line.response().status == 0
+    kind, _ = line.read_pdu()
+    assert kind == pdu.ABORT
+    assert line.closed() == b""
+    assert [kept.data for kept in intake.kept] == [b"data"]
 
 
 def test_an_association_that_waits_ends_at_once_when_the_receiver_does(call: Call) -> None:

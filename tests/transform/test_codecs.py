@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -83,6 +85,24 @@ def codecs_with(monkeypatch: pytest.MonkeyPatch, **others: Callable[..., Any]) -
             registry._loaded, ("codec", name), replace(found, origin="elsewhere", factory=factory, reason="")
         )
     return Codecs(registry, settings())
+
+
+def test_codecs_are_built_once_though_two_threads_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, goes_on = (threading.Event() for _ in range(3))
+
+    def build(*_: Any) -> Stub:
+        (second if first.is_set() else first).set()
+        assert goes_on.wait(10)
+        return Stub(Ability("1.2.3.4", Decoder(read)))
+
+    codecs = codecs_with(monkeypatch, aaa=build)
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(lambda: codecs.rows["1.2.3.4"]) for _ in range(2)]
+        assert first.wait(10)
+        assert not second.wait(0.5)
+        goes_on.set()
+        one, other = (each.result(10) for each in asked)
+    assert one.decoder is other.decoder
 
 
 def test_another_codec_adds_what_is_missing_and_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,13 +208,12 @@ class Session:
         while True:
             if lane is not None:
                 self._take_runs(link, lane)
-            # Also while this side ends: an object that waits in the socket is on its way.
             message = link.read_message(self._limits.network_timeout)
             if message is None:
                 return
             self._answer(link, *message)
-            if self._stopping:
-                raise LinkLost("this side ends the association")
+            if self._stopping:  # not before the first message: it may be on its way already
+                link.end()
 
     def _take_runs(self, link: Acceptor, lane: Lane) -> None:
         """Store objects in runs for as long as that goes on, and the one message that a run read and left.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class Codecs:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
         self._settings = settings
+        self._lock = threading.Lock()
+        self._offered: list[tuple[str, _Offer]] | None = None
 
     @cached_property
     def rows(self) -> dict[str, Row]:
@@ -118,14 +121,20 @@ class Codecs:
         why = row.no_encode or "it is written only where a rule says so"
         return Permanent(f"{row.name} is not written here, because {why}", reason="syntax")
 
-    @cached_property
+    @property
     def _offers(self) -> list[tuple[str, _Offer]]:
-        """What the codecs offer, by transfer syntax: those of MAPDR first, then the others by name."""
-        return [
-            (ability.transfer_syntax_uid, _offer(ability, plugin))
-            for plugin, codec in self._built()
-            for ability in codec.abilities
-        ]
+        """What the codecs offer, by transfer syntax: those of MAPDR first, then the others by name.
+
+        They are built once: a plug-in need not stand to be built twice at a time.
+        """
+        with self._lock:
+            if self._offered is None:
+                self._offered = [
+                    (ability.transfer_syntax_uid, _offer(ability, plugin))
+                    for plugin, codec in self._built()
+                    for ability in codec.abilities
+                ]
+            return self._offered
 
     def _built(self) -> list[tuple[str, Codec]]:
         """The codecs that there are, with their names if they are plug-ins."""
