@@ -8,6 +8,7 @@ of the compiled runs are made on their record: a call that is left out, or made 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,13 +66,15 @@ def no_flush_of_a_folder_that_is_there(patch: Patch) -> None:
 def success_before_the_flush(patch: Patch) -> None:
     """A file is flushed when the next one is published."""
     left: list[int] = []
+    taken = threading.Lock()  # two senders publish at the same time, and a file is closed once
 
     def publish(file: int, source: str, target: str, durability: Durability) -> None:
         os.rename(source, target)
-        for each in left:
+        with taken:
+            before, left[:] = left[:], [file]
+        for each in before:
             os.fsync(each)
             os.close(each)
-        left[:] = [file]
 
     patch(files, "publish", publish)
 
