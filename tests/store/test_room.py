@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -101,6 +103,44 @@ def test_the_disk_is_asked_twice_a_second_at_most(tmp_path: Path, monkeypatch: p
     assert looked.look() is DiskStep.NO_BULK
     now[0] += 0.001
     assert looked.look() is DiskStep.STAT_ONLY
+
+
+def test_who_waits_for_a_slow_disk_does_not_ask_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, asked, goes_on = Disk(1900), threading.Semaphore(0), threading.Event()
+    waiting = threading.Semaphore(0)
+
+    class Turn:
+        """A lock that says when somebody wants it."""
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            waiting.release()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    def slow(path: object) -> usage:
+        asked.release()
+        assert goes_on.wait(10)
+        return disk(path)
+
+    looked = Room(tmp_path, MIN, LOW)
+    looked._lock = Turn()  # type: ignore[assignment]
+    monkeypatch.setattr(shutil, "disk_usage", slow)
+    monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: 50.0))
+    with ThreadPoolExecutor(3) as threads:
+        steps = [threads.submit(looked.look) for _ in range(3)]
+        for _ in steps:
+            assert waiting.acquire(timeout=10)
+        goes_on.set()
+        assert [each.result(10) for each in steps] == [DiskStep.LOW] * 3
+    assert asked.acquire(blocking=False)
+    assert not asked.acquire(blocking=False)
 
 
 sizes = st.integers(0, 4000)

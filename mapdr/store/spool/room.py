@@ -100,11 +100,18 @@ class Room:
         min_free, low_free = self._kept
         if not low_free:
             return DiskStep.ENOUGH
-        if not afresh and time.monotonic() - self._measured_at <= MEASURED_FOR:
+        if not afresh and self._is_recent:
             return self._figures.step
         with self._lock:
+            if not afresh and self._is_recent:
+                return self._figures.step  # measured while this thread waited: a slow disk is asked once
             usage = shutil.disk_usage(self._data)
             step = next_step(self._figures.step, usage.free, min_free, low_free)
             self._figures = DiskFigures(step, usage.free, usage.total)
             self._measured_at = time.monotonic()
         return step
+
+    @property
+    def _is_recent(self) -> bool:
+        """Whether the last measurement serves still."""
+        return time.monotonic() - self._measured_at <= MEASURED_FOR
