@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from pydicom.dataset import Dataset
 from mapdr.config.read import read_text
 from mapdr.dicom.deidentify.keys import Key, project_key
 from mapdr.dicom.scan import deflate_pieces
+from mapdr.kernel.durable import flush_file
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
@@ -395,16 +398,43 @@ def test_of_two_that_meet_a_new_patient_the_second_takes_the_line_of_the_first(t
     first, second = FromFile(file, "next", "P"), FromFile(file, "next", "P")
     read_now = second._read
 
-    def read_before() -> dict[str, tuple[str, str]]:
+    def read_before() -> pseudonyms.Table:
         """What the second sees is from before the line that the first one writes now."""
         second._read = read_now  # type: ignore[method-assign]
-        known = dict(read_now())
+        table = read_now()
         assert first.of("new") == ("P00001", "P00001")
-        return known
+        return table
 
     second._read = read_before  # type: ignore[method-assign]
     assert second.of("new") == ("P00001", "P00001")
     assert file.read_text() == "patient_id,pseudonym\nnew,P00001\n"
+
+
+def test_a_known_patient_does_not_wait_for_the_line_of_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\nold,P00001\n")
+    table = FromFile(file, "next", "P")
+    assert table.of("old") == ("P00001", "P00001")
+    flushing, goes_on = threading.Event(), threading.Event()
+
+    def flush(opened: Any) -> None:
+        flush_file(opened)  # the line is in the file, and may be lost still
+        flushing.set()
+        assert goes_on.wait(10)
+
+    monkeypatch.setattr(pseudonyms, "flush_file", flush)
+    with ThreadPoolExecutor(3) as threads:
+        new = threads.submit(table.of, "new")
+        assert flushing.wait(10)
+        try:
+            again = threads.submit(table.of, "new")
+            assert threads.submit(table.of, "old").result(10) == ("P00001", "P00001")
+            assert not again.done(), "nobody uses a line before it is flushed"
+        finally:
+            goes_on.set()
+        assert new.result(10) == again.result(10) == ("P00002", "P00002")
 
 
 def test_a_file_of_pseudonyms_that_is_broken_for_now_is_tried_again(tmp_path: Path) -> None:

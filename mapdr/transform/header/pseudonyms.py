@@ -53,8 +53,15 @@ class Table(NamedTuple):
     delimiter: str
 
 
+_State = tuple[int, int] | None
+"""When a file was written last (ns since the epoch), and its bytes; None of one that was not read."""
+
+
 class FromFile:
-    """The lines of a file, read again when it has changed; from any thread."""
+    """The lines of a file, read again when it has changed; from any thread.
+
+    A patient who is in it does not wait for the line of a new one, whose flush may take long.
+    """
 
     def __init__(
         self, path: Path, unknown: Literal["park", "next"], prefix: str, *, only_looks: bool = False
@@ -68,8 +75,8 @@ class FromFile:
         self._assigns = unknown == "next"
         self._prefix = prefix
         self._lock = threading.Lock()
-        self._seen: tuple[int, int] | None = None
-        self._table = Table({}, _HEAD, ",")
+        self._read_as: tuple[_State, Table] = (None, Table({}, _HEAD, ","))
+        self._appends = False
 
     def of(self, patient: str) -> tuple[str, str]:
         """The pseudonym and name of a patient. White space of every script around the identifier is left out,
@@ -80,31 +87,42 @@ class FromFile:
         """
         if patient.startswith("\0") or not (patient := patient.strip()):
             raise Permanent("the image has no PatientID to look a pseudonym up by", reason="pseudonym")
+        try:
+            found = self._at_hand(patient) or self._found(patient)
+        except ConfigurationError as error:
+            raise Temporary(str(error)) from None
+        except OSError as error:
+            raise Temporary(f"the file of pseudonyms cannot be used: {error.strerror}") from None
+        if found is None:
+            raise Permanent("the patient is not in the file of pseudonyms", reason="pseudonym")
+        return found
+
+    def _at_hand(self, patient: str) -> tuple[str, str] | None:
+        """What the file says, if it is as it was read last, but for a line that is being written. Raises
+        OSError."""
+        appends = self._appends
+        state, table = self._read_as
+        return table.known.get(patient) if appends or state == _state(self._path) else None
+
+    def _found(self, patient: str) -> tuple[str, str] | None:
+        """What the file says, or is made to say now; None where it says nothing. Raises OSError,
+        ConfigurationError."""
         with self._lock:
-            try:
-                found = self._read().get(patient)
-                if found is not None:
-                    return found
-                if self._assigns and self._only_looks:
-                    return (self._next(),) * 2
-                if self._assigns:
-                    return self._assign(patient)
-            except ConfigurationError as error:
-                raise Temporary(str(error)) from None
-            except OSError as error:
-                raise Temporary(f"the file of pseudonyms cannot be used: {error.strerror}") from None
-        raise Permanent("the patient is not in the file of pseudonyms", reason="pseudonym")
+            table = self._read()
+            found = table.known.get(patient)
+            if found is not None or not self._assigns:
+                return found
+            return (self._next(table),) * 2 if self._only_looks else self._assign(patient)
 
-    def _read(self) -> dict[str, tuple[str, str]]:
-        about = self._path.stat()
-        if self._seen != (about.st_mtime_ns, about.st_size):
-            self._table = read_pseudonyms(self._path)
-            self._seen = about.st_mtime_ns, about.st_size
-        return self._table.known
+    def _read(self, *, again: bool = False) -> Table:
+        state = _state(self._path)
+        if again or self._read_as[0] != state:
+            self._read_as = state, read_pseudonyms(self._path)
+        return self._read_as[1]
 
-    def _next(self) -> str:
+    def _next(self, table: Table) -> str:
         """The first pseudonym that nobody has, counted from how many there are."""
-        taken = {pseudonym for pseudonym, _ in self._table.known.values()}
+        taken = {pseudonym for pseudonym, _ in table.known.values()}
         number = len(taken) + 1
         while (made := f"{self._prefix}{number:0{_DIGITS}d}") in taken:
             number += 1
@@ -113,24 +131,35 @@ class FromFile:
     def _assign(self, patient: str) -> tuple[str, str]:
         """Write a line for a new patient, flushed before it is used: a retry reads the same."""
         with Claim(self._path.with_name(self._path.name + ".lock"), "").exclusive(_WAIT_SECONDS):
-            self._seen = None
-            known = self._read()
-            if patient in known:
-                return known[patient]
-            made = self._next()
-            line = io.StringIO()
-            row = {"patient_id": patient, "pseudonym": made}
-            writer = csv.writer(line, delimiter=self._table.delimiter, lineterminator="\n")
-            writer.writerow([row.get(column, "") for column in self._table.columns])
-            with self._path.open("rb+") as file:
-                file.seek(0, os.SEEK_END)
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) not in b"\r\n":
-                        file.write(b"\n")
-                file.write(line.getvalue().encode("utf-8"))
-                flush_file(file)
+            table = self._read(again=True)
+            if patient in table.known:
+                return table.known[patient]
+            made = self._next(table)
+            self._appends = True
+            try:
+                self._append(patient, made, table)
+            finally:
+                self._appends = False
         return made, made
+
+    def _append(self, patient: str, pseudonym: str, table: Table) -> None:
+        line = io.StringIO()
+        row = {"patient_id": patient, "pseudonym": pseudonym}
+        writer = csv.writer(line, delimiter=table.delimiter, lineterminator="\n")
+        writer.writerow([row.get(column, "") for column in table.columns])
+        with self._path.open("rb+") as file:
+            file.seek(0, os.SEEK_END)
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) not in b"\r\n":
+                    file.write(b"\n")
+            file.write(line.getvalue().encode("utf-8"))
+            flush_file(file)
+
+
+def _state(path: Path) -> _State:
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size
 
 
 def read_pseudonyms(path: Path) -> Table:
