@@ -143,6 +143,29 @@ def test_who_waits_for_a_slow_disk_does_not_ask_it_again(
     assert not asked.acquire(blocking=False)
 
 
+def test_new_thresholds_hold_for_who_was_about_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Room(tmp_path, MIN, LOW)
+    monkeypatch.setattr(shutil, "disk_usage", Disk(3000))
+    turn = looked._lock
+
+    class Late:
+        """A lock for which a look waits while the thresholds change."""
+
+        def __enter__(self) -> None:
+            looked._lock = turn
+            looked.keep(5000, 6000)
+            turn.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            turn.release()
+
+    looked._lock = Late()  # type: ignore[assignment]
+    assert looked.look() is DiskStep.FULL
+    assert looked.look() is DiskStep.FULL
+
+
 sizes = st.integers(0, 4000)
 
 

@@ -82,8 +82,7 @@ class Room:
             if wanted == self._kept:
                 return
             self._kept = wanted
-            self._measured_at = float("-inf")
-            self._figures = DiskFigures(DiskStep.ENOUGH, 0, 0)
+            self._measured = (float("-inf"), DiskFigures(DiskStep.ENOUGH, 0, 0))
 
     @property
     def min_free(self) -> int:
@@ -93,25 +92,27 @@ class Room:
     @property
     def figures(self) -> DiskFigures:
         """What was measured last."""
-        return self._figures
+        return self._measured[1]
 
     def look(self, *, afresh: bool = False) -> DiskStep:
-        """The step now; measured at most every MEASURED_FOR seconds, or `afresh`. Raises OSError."""
-        min_free, low_free = self._kept
-        if not low_free:
+        """The step now; measured at most every MEASURED_FOR seconds, or `afresh`. Raises OSError.
+
+        Who waits while another measures goes by that: a slow disk is not asked by each in turn.
+        """
+        if not self._kept[1]:
             return DiskStep.ENOUGH
-        if not afresh and self._is_recent:
-            return self._figures.step
+        if not afresh and (recent := self._recent()) is not None:
+            return recent
         with self._lock:
-            if not afresh and self._is_recent:
-                return self._figures.step  # measured while this thread waited: a slow disk is asked once
+            if not afresh and (recent := self._recent()) is not None:
+                return recent
+            min_free, low_free = self._kept
             usage = shutil.disk_usage(self._data)
-            step = next_step(self._figures.step, usage.free, min_free, low_free)
-            self._figures = DiskFigures(step, usage.free, usage.total)
-            self._measured_at = time.monotonic()
+            step = next_step(self.figures.step, usage.free, min_free, low_free)
+            self._measured = (time.monotonic(), DiskFigures(step, usage.free, usage.total))
         return step
 
-    @property
-    def _is_recent(self) -> bool:
-        """Whether the last measurement serves still."""
-        return time.monotonic() - self._measured_at <= MEASURED_FOR
+    def _recent(self) -> DiskStep | None:
+        """The step that was measured last, if that serves still."""
+        measured_at, figures = self._measured
+        return figures.step if time.monotonic() - measured_at <= MEASURED_FOR else None
