@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -431,10 +432,93 @@ def test_a_known_patient_does_not_wait_for_the_line_of_a_new_one(
         try:
             again = threads.submit(table.of, "new")
             assert threads.submit(table.of, "old").result(10) == ("P00001", "P00001")
-            assert not again.done(), "nobody uses a line before it is flushed"
+            with pytest.raises(TimeoutError):
+                again.result(0.2)  # nobody uses a line before it is flushed
+            file.write_text("patient_id,pseudonym\nold,P00007\n")
+            changed = threads.submit(table.of, "old")
+            with pytest.raises(TimeoutError):
+                changed.result(0.2)  # nor what was there before somebody has changed it
         finally:
             goes_on.set()
-        assert new.result(10) == again.result(10) == ("P00002", "P00002")
+        assert new.result(10) == ("P00002", "P00002")
+        assert changed.result(10) == ("P00007", "P00007")
+        assert again.result(10) == ("P00002", "P00002")
+        file.unlink()
+        with pytest.raises(Temporary):
+            table.of("old")
+
+
+def test_known_patients_wait_for_none_of_many_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\nold,P00001\n")
+    table = FromFile(file, "next", "P")
+    assert table.of("old") == ("P00001", "P00001")
+    unlocked: list[bool] = []
+
+    class Turn:
+        """A lock at whose end somebody who is known looks."""
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            unlocked.append(table._at_hand("old") == ("P00001", "P00001"))
+
+    monkeypatch.setattr(table, "_lock", Turn())
+    assert [table.of(f"new{number}")[0] for number in (2, 3, 4)] == ["P00002", "P00003", "P00004"]
+    assert unlocked == [True] * 3
+
+
+def test_a_line_that_cannot_be_added_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\nold,P00001")
+    before = file.read_bytes()
+    table = FromFile(file, "next", "P")
+
+    def full(opened: Any) -> None:
+        opened.flush()
+        opened.truncate(len(before) + 6)  # as much as there was room for
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pseudonyms, "flush_file", full)
+    with pytest.raises(Temporary, match="cannot be used"):
+        table.of("new")
+    assert file.read_bytes() == before
+    assert table.of("old") == ("P00001", "P00001")
+    monkeypatch.undo()
+    assert table.of("new") == ("P00002", "P00002")
+
+
+def test_a_line_that_another_has_added_is_flushed_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\n")
+    flushed: list[bytes] = []
+    monkeypatch.setattr(pseudonyms, "sync_file", lambda path: flushed.append(path.read_bytes()))
+    table = FromFile(file, "next", "P")
+    with file.open("ab") as other:
+        other.write(b"new,P00005\n")
+    assert table.of("new") == ("P00005", "P00005")
+    assert flushed == [file.read_bytes()]
+    assert table.of("new") == ("P00005", "P00005")
+    assert len(flushed) == 1, "once for each change"
+
+
+def test_after_a_reading_that_failed_nothing_is_remembered(tmp_path: Path) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\nold,P00001\n")
+    table = FromFile(file, "next", "P")
+    assert table.of("old") == ("P00001", "P00001")
+    about = file.stat()
+    file.write_text("patient_id,pseudonym\nold,P\\0001\n")
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    for patient in ("new", "old"):
+        with pytest.raises(Temporary, match="line 2"):
+            table.of(patient)
 
 
 def test_a_file_of_pseudonyms_that_is_broken_for_now_is_tried_again(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import csv
 import io
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mapdr.dicom.deidentify.keys import Key
-from mapdr.kernel.durable import flush_file
+from mapdr.kernel.durable import flush_file, sync_file
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.store.spool.claim import Claim
 from mapdr.transform.header.csv_file import read_bytes, rows_of
@@ -53,14 +54,30 @@ class Table(NamedTuple):
     delimiter: str
 
 
-_State = tuple[int, int] | None
-"""When a file was written last (ns since the epoch), and its bytes; None of one that was not read."""
+class _State(NamedTuple):
+    """When a file was written last (ns since the epoch), and its size in bytes."""
+
+    modified_at: int
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> _State:
+        """Now. Raises OSError."""
+        about = path.stat()
+        return cls(about.st_mtime_ns, about.st_size)
+
+
+class _Reading(NamedTuple):
+    """What was read of a file, and the state that it was read in: None if it is to be read again."""
+
+    state: _State | None
+    table: Table
 
 
 class FromFile:
     """The lines of a file, read again when it has changed; from any thread.
 
-    A patient who is in it does not wait for the line of a new one, whose flush may take long.
+    A patient who is in it does not wait while the line of a new one is written.
     """
 
     def __init__(
@@ -75,8 +92,9 @@ class FromFile:
         self._assigns = unknown == "next"
         self._prefix = prefix
         self._lock = threading.Lock()
-        self._read_as: tuple[_State, Table] = (None, Table({}, _HEAD, ","))
-        self._appends = False
+        self._last = _Reading(None, Table({}, _HEAD, ","))
+        self._line = b""
+        """What is being added to the file."""
 
     def of(self, patient: str) -> tuple[str, str]:
         """The pseudonym and name of a patient. White space of every script around the identifier is left out,
@@ -98,11 +116,12 @@ class FromFile:
         return found
 
     def _at_hand(self, patient: str) -> tuple[str, str] | None:
-        """What the file says, if it is as it was read last, but for a line that is being written. Raises
-        OSError."""
-        appends = self._appends
-        state, table = self._read_as
-        return table.known.get(patient) if appends or state == _state(self._path) else None
+        """What the file says, if it is as it was read last, or longer by the line that is being added alone.
+        Raises OSError."""
+        line = self._line  # first: a line that is done by now is in what was read last, or is waited for
+        (before, table), now = self._last, _State.of(self._path)
+        is_as_before = now == before or (line and before and now.size == before.size + len(line))
+        return table.known.get(patient) if is_as_before else None
 
     def _found(self, patient: str) -> tuple[str, str] | None:
         """What the file says, or is made to say now; None where it says nothing. Raises OSError,
@@ -114,11 +133,21 @@ class FromFile:
                 return found
             return (self._next(table),) * 2 if self._only_looks else self._assign(patient)
 
-    def _read(self, *, again: bool = False) -> Table:
-        state = _state(self._path)
-        if again or self._read_as[0] != state:
-            self._read_as = state, read_pseudonyms(self._path)
-        return self._read_as[1]
+    def _read(self, *, afresh: bool = False) -> Table:
+        """The table, read again if the file has changed, or `afresh`.
+
+        Where lines are added, it is flushed before it is believed: another process may have added one, and
+        not have got so far, or have failed.
+        """
+        state = _State.of(self._path)
+        if afresh or self._last.state != state:
+            self._last = self._last._replace(state=None)
+            table = read_pseudonyms(self._path)
+            if self._assigns and not self._only_looks:
+                with suppress(PermissionError):  # who may not write flushes nothing
+                    sync_file(self._path)
+            self._last = _Reading(state, table)
+        return self._last.table
 
     def _next(self, table: Table) -> str:
         """The first pseudonym that nobody has, counted from how many there are."""
@@ -131,35 +160,46 @@ class FromFile:
     def _assign(self, patient: str) -> tuple[str, str]:
         """Write a line for a new patient, flushed before it is used: a retry reads the same."""
         with Claim(self._path.with_name(self._path.name + ".lock"), "").exclusive(_WAIT_SECONDS):
-            table = self._read(again=True)
+            table = self._read(afresh=True)
             if patient in table.known:
                 return table.known[patient]
             made = self._next(table)
-            self._appends = True
             try:
-                self._append(patient, made, table)
+                self._add(patient, made, table)
+                self._read()  # while the line is known to be its own: nobody who is known waits for the next
             finally:
-                self._appends = False
+                self._line = b""
         return made, made
 
-    def _append(self, patient: str, pseudonym: str, table: Table) -> None:
-        line = io.StringIO()
+    def _add(self, patient: str, pseudonym: str, table: Table) -> None:
+        """Add a line, or leave the file as it was. Raises OSError."""
+        text = io.StringIO()
         row = {"patient_id": patient, "pseudonym": pseudonym}
-        writer = csv.writer(line, delimiter=table.delimiter, lineterminator="\n")
+        writer = csv.writer(text, delimiter=table.delimiter, lineterminator="\n")
         writer.writerow([row.get(column, "") for column in table.columns])
-        with self._path.open("rb+") as file:
-            file.seek(0, os.SEEK_END)
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) not in b"\r\n":
-                    file.write(b"\n")
-            file.write(line.getvalue().encode("utf-8"))
-            flush_file(file)
+        line = text.getvalue().encode("utf-8")
+        size = self._path.stat().st_size
+        try:
+            with self._path.open("rb+") as file:
+                if size:
+                    file.seek(size - 1)
+                    if file.read(1) not in b"\r\n":
+                        line = b"\n" + line
+                file.seek(size)
+                self._line = line
+                file.write(line)
+                flush_file(file)
+        except OSError:
+            _cut(self._path, size, len(line))
+            raise
 
 
-def _state(path: Path) -> _State:
-    about = path.stat()
-    return about.st_mtime_ns, about.st_size
+def _cut(path: Path, size: int, added: int) -> None:
+    """Take back what there is of a line of `added` bytes that could not be added to a file of `size`."""
+    with suppress(OSError):  # the error that led here is the one to be told
+        if size < path.stat().st_size <= size + added:
+            os.truncate(path, size)
+            sync_file(path)
 
 
 def read_pseudonyms(path: Path) -> Table:
