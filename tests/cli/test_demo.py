@@ -13,6 +13,7 @@ from mapdr.kernel.errors import MapdrError
 from mapdr_cli.demo import site
 from mapdr_cli.demo.balance import Account, Books, so_far
 from mapdr_cli.main import main
+from peers.processes import free_port
 
 
 def test_the_demo_s_configuration_has_no_problem(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_the_demo_balances(tmp_path: Path) -> None:
 def test_a_node_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     config = tmp_path / "mapdr.toml"
     config.write_text("[nod]\n")
-    node = site.start_node(config, tmp_path / "node.log", site.free_port())
+    node = site.start_node(config, tmp_path / "node.log", free_port())
     try:
         with pytest.raises(MapdrError, match=r"the node ended with status 2\n(.|\n)*mapdr.toml:1"):
             node.wait_until_it_listens(30)

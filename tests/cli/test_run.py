@@ -12,12 +12,13 @@ import pytest
 
 from mapdr_cli.demo import site
 from paper.nodes import NodeFolder
+from peers.processes import free_port
 
 
 @pytest.fixture
 def free(node: NodeFolder) -> tuple[NodeFolder, int]:
     """A node whose receiver has a free port."""
-    port = site.free_port()
+    port = free_port()
     node.config.write_text(node.config.read_text().replace("port = 11112", f"port = {port}"))
     return node, port
 

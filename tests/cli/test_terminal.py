@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -56,6 +57,8 @@ class Terminal:
 
     def _read(self) -> None:
         while not self._closed:
+            if not select.select([self.master], [], [], 0.05)[0]:
+                continue
             try:
                 some = os.read(self.master, 65536)
             except OSError:  # the other end is closed
@@ -69,6 +72,7 @@ class Terminal:
         """As who closes the window: the kernel tells the command by SIGHUP."""
         if not self._closed:
             self._closed = True
+            self._reader.join(10)  # else it might read from whatever has this number next
             os.close(self.master)
 
 

@@ -12,6 +12,7 @@ import pytest
 from deliver.world import World, delivering, egress, world
 from mapdr.kernel.proof import Proof
 from mapdr.testing.wait import until
+from peers.processes import free_port
 from peers.rawsink import Answer, RawSink, Received
 
 
@@ -113,13 +114,12 @@ def test_an_ae_title_that_the_receiver_does_not_know_burns_nothing_and_says_why(
 
 
 def test_a_receiver_that_is_not_there_yet_gets_everything_when_it_comes(tmp_path: Path) -> None:
-    sink = RawSink()
-    sink.stop()
+    port = free_port()
     with world(tmp_path) as made:
         made.push(*(f"1.9.{number}" for number in range(1, 51)))
-        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+        with delivering(made, {"pacs": egress(tmp_path, port)}):
             until(lambda: any(row.reason == "unreachable" for row in made.rows()), 10)
-            with RawSink(port=sink.port) as late:
+            with RawSink(port=port) as late:
                 rows = made.settled()
                 assert late.count() == 50
         assert {row.state for row in rows.values()} == {"delivered"}

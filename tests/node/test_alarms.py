@@ -33,6 +33,7 @@ from mapdr.testing.wait import until
 from mapdr.wire.link import Limits
 from mapdr.wire.requestor import Requestor
 from node.conftest import Start
+from peers.processes import free_port
 from peers.stow_client import store
 from store.world import To, push
 
@@ -343,8 +344,7 @@ def look(node: Node) -> None:
 
 
 def test_a_destination_that_is_down_over_restarts_is_told_once_and_told_back(start: Start) -> None:
-    with Sink("PACS") as sink:
-        port = sink.port
+    port = free_port()
     with Ris(answer=lambda number: 503 if number == 0 else 204) as ris:
         text = WHOLE.format(port=port, url=ris.url)
         first = start(text)

@@ -439,7 +439,7 @@ def test_destinations_deliver_while_receivers_drain_and_have_their_own_time(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = start('[receive.a]\ntype = "small"\n' + SMALL)
-    monkeypatch.setattr(assembly, "DRAIN", 1.0)
+    monkeypatch.setattr(assembly, "DRAIN", 3.0)
     ends = Ends(monkeypatch, "a")
     halted: list[bool] = []
     old = node.deliverers["pacs"]
@@ -462,15 +462,15 @@ def test_a_stop_leaves_time_for_all_though_a_reload_drains(
 ) -> None:
     node = start('[receive.a]\ntype = "small"\n[receive.b]\ntype = "small"\n' + SMALL)
     ends = Ends(monkeypatch, "a")
-    monkeypatch.setattr(assembly, "DRAIN", 4.0)
+    monkeypatch.setattr(assembly, "DRAIN", 12.0)
     happened.clear()
     told: list[str] = []
     text = '[receive.b]\ntype = "small"\n' + SMALL + 'note = "x"\n'
     reloading = threading.Thread(target=lambda: told.extend(reload(node, path, text)))
     reloading.start()
     assert ends.inside.wait(10)
-    node.stop(time.monotonic() + 2)
-    reloading.join(10)
+    node.stop(time.monotonic() + 6)
+    reloading.join(20)
     assert node.state == "stopped"
     assert ends.left["b"] > 0.5
     assert ends.left["pacs"] > 0.5

@@ -354,14 +354,24 @@ def test_an_event_becomes_one_row_per_hook_and_is_seen_by_observers(store: Store
         assert len(connection.execute(select(schema.outbox)).all()) == 2
 
 
-def test_at_rest_nothing_is_looked_for_until_somebody_says_that_the_index_has_changed(store: Store) -> None:
-    looks: list[float] = []
+def test_at_rest_nothing_is_looked_for_until_somebody_says_that_the_index_has_changed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    asked: list[float | None] = []
+    next_due = store.outbox.next_due
 
     class Nothing(Told):
-        def due_events(self, now: float, quiet_seconds: float, entries: Any) -> list[StudyEvent]:
-            looks.append(now)
-            return super().due_events(now, quiet_seconds, entries)
+        def waiting(self) -> bool:
+            """The last that is asked in a look."""
+            looks.append(super().waiting())
+            return looks[-1]
 
+    def noted(hook: str) -> float | None:
+        asked.append(next_due(hook))
+        return asked[-1]
+
+    monkeypatch.setattr(store.outbox, "next_due", noted)
     studies = Nothing(store, EVENT)
     studies._events.clear()
     with Ris() as ris:
@@ -371,7 +381,7 @@ def test_at_rest_nothing_is_looked_for_until_somebody_says_that_the_index_has_ch
         )
         notifier.start()
         try:
-            until(lambda: looks, what="the first look")
+            until(lambda: looks and asked, what="the first look at studies and at messages")
             studies._events.append(EVENT)
             put(store, 7, hook="a")
             assert notifier._thread is not None
@@ -395,7 +405,7 @@ def test_a_server_that_is_not_let_into_makes_the_hook_wait_and_takes_a_new_token
     put(store, 1, 2)
     with serving(scripted) as server:
         hook = Hook(server.url + "/h", auth=AuthConfig(token=Secret("file:token", tmp_path)), method="PUT")
-        with sending(store, {"ris": hook}, watch=watch, first_wait=0.2):
+        with sending(store, {"ris": hook}, watch=watch, first_wait=1.0):
             until(lambda: store.outbox.queues()[0].trouble)
             assert [asked.method for asked in server.asked] == ["PUT"], "one message at a time, once"
             (tmp_path / "token").write_text("new")
@@ -469,8 +479,11 @@ def test_what_a_receiver_answers_is_shown_and_tried_again(
         return Said(200, b"<html>fine</html>", headers={"Content-Type": "text/html"})
 
     put(store, 1, 2, name="DOE^JANE")
-    with serving(scripted) as server, sending(store, {"ris": Hook(server.url + "/?geheim")}, watch=watch):
-        until(lambda: states(store) == ["delivered"] * 2)
+    first_wait = 0.05 if all_wait else 1.0  # in which the others go
+    with serving(scripted) as server:
+        hooks = {"ris": Hook(server.url + "/?geheim")}
+        with sending(store, hooks, watch=watch, first_wait=first_wait):
+            until(lambda: states(store) == ["delivered"] * 2)
     order = [json.loads(asked.body)["n"] for asked in server.asked]
     assert order == ([1, 1, 2] if all_wait else [1, 2, 1])
     assert watch.recent()[0].facts["cause"] == comment
@@ -493,7 +506,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(store: Store) -> None:
 def test_what_a_person_asks_for_again_has_all_its_time_again(store: Store) -> None:
     with Ris(answer=500) as ris:
         put(store, 1)
-        with sending(store, {"ris": Hook(ris.url)}, give_up=0.3):
+        with sending(store, {"ris": Hook(ris.url)}, give_up=1.0):
             until(lambda: states(store) == ["parked"])
             ris.answer = lambda number: 200 if len(ris.calls) > before + 1 else 500
             before = len(ris.calls)

@@ -145,6 +145,9 @@ class RawSink:
                 return
             with self._lock:
                 self._open.add(connection)
+            if self._stopping.is_set():  # `stop` may have looked before
+                connection.close()
+                return
             if self.serial:
                 self._serve(connection)
             else:

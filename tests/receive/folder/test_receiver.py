@@ -91,7 +91,7 @@ def test_what_cannot_be_taken_is_refused_with_a_reason(
 
 
 def test_a_file_that_grows_is_left_alone(world: World) -> None:
-    world.start(quiet=0.2)
+    world.start(quiet=1.0)
     whole = IMAGE.part10()
     with (world.path / "slow.dcm").open("wb") as file:
         for at in range(0, len(whole), len(whole) // 12):

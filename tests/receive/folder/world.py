@@ -91,9 +91,11 @@ class World:
 
 
 def files(top: Path) -> list[str]:
-    """The files and links below a folder, while others work in it."""
+    """The files and links below a folder, while others work in it: what is moved by way of `.mapdr` meanwhile
+    is found where it was or where it is."""
     found = []
     for folder, folders, names in os.walk(top):
+        folders.sort(key=lambda name: name == ".mapdr")
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         found += [Path(folder, name).relative_to(top).as_posix() for name in (*names, *links)]
     return sorted(found)
