@@ -495,8 +495,8 @@ def test_leases_are_renewed_while_a_long_send_runs() -> None:
     egress = FakeEgress(script, sessions=1)
     ledger.add(2)
     with delivering(ledger, egress, lease=3.0):
-        until(lambda: ledger.renewed[1] >= 4, 20)
-        assert ledger.renewed[2] >= 3
+        until(lambda: ledger.renewed[1] >= 3, 20)
+        assert ledger.renewed[2] >= 2
         go.set()
         assert settled(ledger) == {"delivered": 2}
     assert len(egress.sent) == 2

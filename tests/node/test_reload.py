@@ -424,13 +424,13 @@ class Ends:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
         self.left: dict[str, float] = {}
-        self.inside = threading.Event()
+        self.inside, self.goes_on = threading.Event(), threading.Event()
 
         def stop(stage: Small, deadline: float) -> None:
             self.left.setdefault(stage.name, deadline - time.monotonic())
             if stage.name == slow:
                 self.inside.set()
-                threading.Event().wait(max(0.0, deadline - time.monotonic()))
+                self.goes_on.wait(max(0.0, deadline - time.monotonic()))
 
         monkeypatch.setattr(Small, "stop", stop)
 
@@ -470,6 +470,7 @@ def test_a_stop_leaves_time_for_all_though_a_reload_drains(
     reloading.start()
     assert ends.inside.wait(10)
     node.stop(time.monotonic() + 6)
+    ends.goes_on.set()
     reloading.join(20)
     assert node.state == "stopped"
     assert ends.left["b"] > 0.5

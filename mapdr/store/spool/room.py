@@ -97,7 +97,8 @@ class Room:
     def look(self, *, afresh: bool = False) -> DiskStep:
         """The step now; measured at most every MEASURED_FOR seconds, or `afresh`. Raises OSError.
 
-        Who waits while another measures goes by that: a slow disk is not asked by each in turn.
+        Who waits while another measures goes by that, unless it failed: a slow disk is not asked by each in
+        turn.
         """
         if not self._kept[1]:
             return DiskStep.ENOUGH

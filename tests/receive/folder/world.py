@@ -91,11 +91,11 @@ class World:
 
 
 def files(top: Path) -> list[str]:
-    """The files and links below a folder, while others work in it: what is moved by way of `.mapdr` meanwhile
-    is found where it was or where it is."""
+    """The files and links below a folder, while others work in it: one that is moved meanwhile is found where
+    it was or where it is, for places are visited in the order of its way."""
     found = []
     for folder, folders, names in os.walk(top):
-        folders.sort(key=lambda name: name == ".mapdr")
+        folders.sort(key=lambda name: {".mapdr": 1, "done": 2, "refused": 2}.get(name, 0))
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         found += [Path(folder, name).relative_to(top).as_posix() for name in (*names, *links)]
     return sorted(found)
