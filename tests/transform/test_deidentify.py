@@ -17,11 +17,12 @@ from pydicom.dataset import Dataset
 from mapdr.config.read import read_text
 from mapdr.dicom.deidentify.keys import Key, project_key
 from mapdr.dicom.scan import deflate_pieces
-from mapdr.kernel.durable import flush_file
+from mapdr.kernel.durable import FlushFailed, flush_file
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.node.surroundings import of_steps
+from mapdr.store.spool.claim import Claim
 from mapdr.transform.header import pseudonyms
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.fingerprint import refuse_another
@@ -393,81 +394,126 @@ def test_a_new_pseudonym_is_a_line_of_its_own_and_on_the_disk_before_it_is_used(
     assert FromFile(file, "next", "P").of("new") == ("P00004", "P00004")
 
 
-def test_of_two_that_meet_a_new_patient_the_second_takes_the_line_of_the_first(tmp_path: Path) -> None:
+class Flush:
+    """A flush of a line, which takes as long as a test wants."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.ends = threading.Event(), threading.Event()
+        self.error: OSError | None = None
+        monkeypatch.setattr(pseudonyms, "flush_file", self)
+
+    def __call__(self, opened: Any) -> None:
+        flush_file(opened)  # the line is in the file, and may be lost still
+        if not self.begun.is_set():
+            self.begun.set()
+            assert self.ends.wait(10)
+            if self.error is not None:
+                raise self.error
+
+
+@pytest.fixture
+def table_file(tmp_path: Path) -> Path:
     file = tmp_path / "patients.csv"
-    file.write_text("patient_id,pseudonym\n")
-    first, second = FromFile(file, "next", "P"), FromFile(file, "next", "P")
-    read_now = second._read
+    file.write_text("patient_id,pseudonym\nold,P00001\n")
+    return file
 
-    def read_before() -> pseudonyms.Table:
-        """What the second sees is from before the line that the first one writes now."""
-        second._read = read_now  # type: ignore[method-assign]
-        table = read_now()
-        assert first.of("new") == ("P00001", "P00001")
-        return table
 
-    second._read = read_before  # type: ignore[method-assign]
-    assert second.of("new") == ("P00001", "P00001")
-    assert file.read_text() == "patient_id,pseudonym\nnew,P00001\n"
+@pytest.mark.parametrize("fails", [False, True])
+def test_nobody_uses_a_line_before_it_is_flushed(
+    table_file: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Another rule and another process have another object of the same file."""
+    first, second = FromFile(table_file, "next", "P"), FromFile(table_file, "next", "P")
+    flush = Flush(monkeypatch)
+    flush.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if fails else None
+    with ThreadPoolExecutor(3) as threads:
+        new = threads.submit(first.of, "new")
+        assert flush.begun.wait(10)
+        try:
+            others = [threads.submit(each.of, "new") for each in (first, second)]
+            for each in others:
+                with pytest.raises(TimeoutError):
+                    each.result(0.2)
+        finally:
+            flush.ends.set()
+        if fails:
+            with pytest.raises(Temporary, match="cannot be used"):
+                new.result(10)
+        else:
+            assert new.result(10) == ("P00002", "P00002")
+        assert [each.result(10) for each in others] == [("P00002", "P00002")] * 2
+    assert table_file.read_text() == "patient_id,pseudonym\nold,P00001\nnew,P00002\n"
+    assert first.of("other") == second.of("other") == ("P00003", "P00003")
 
 
 def test_a_known_patient_does_not_wait_for_the_line_of_a_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "patients.csv"
-    file.write_text("patient_id,pseudonym\nold,P00001\n")
-    table = FromFile(file, "next", "P")
+    table = FromFile(table_file, "next", "P")
     assert table.of("old") == ("P00001", "P00001")
-    flushing, goes_on = threading.Event(), threading.Event()
-
-    def flush(opened: Any) -> None:
-        flush_file(opened)  # the line is in the file, and may be lost still
-        flushing.set()
-        assert goes_on.wait(10)
-
-    monkeypatch.setattr(pseudonyms, "flush_file", flush)
+    flush = Flush(monkeypatch)
     with ThreadPoolExecutor(3) as threads:
         new = threads.submit(table.of, "new")
-        assert flushing.wait(10)
+        assert flush.begun.wait(10)
         try:
-            again = threads.submit(table.of, "new")
             assert threads.submit(table.of, "old").result(10) == ("P00001", "P00001")
-            with pytest.raises(TimeoutError):
-                again.result(0.2)  # nobody uses a line before it is flushed
-            file.write_text("patient_id,pseudonym\nold,P00007\n")
+            table_file.write_text("patient_id,pseudonym\nold,P00007\n")
             changed = threads.submit(table.of, "old")
             with pytest.raises(TimeoutError):
-                changed.result(0.2)  # nor what was there before somebody has changed it
+                changed.result(0.2)  # what was there before somebody has changed it serves nobody
         finally:
-            goes_on.set()
-        assert new.result(10) == ("P00002", "P00002")
+            flush.ends.set()
+        with pytest.raises(Temporary, match="changed"):
+            new.result(10)
         assert changed.result(10) == ("P00007", "P00007")
-        assert again.result(10) == ("P00002", "P00002")
-        file.unlink()
-        with pytest.raises(Temporary):
-            table.of("old")
+    table_file.unlink()
+    with pytest.raises(Temporary):
+        table.of("old")
+
+
+def test_a_file_on_which_another_process_is_at_work_is_tried_again(
+    table_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pseudonyms, "_WAIT_SECONDS", 0.01)
+    table = FromFile(table_file, "next", "P")
+    with (
+        Claim(table_file.with_name("patients.csv.lock"), "").exclusive(1),
+        pytest.raises(Temporary, match="another process has the file"),
+    ):
+        table.of("new")
+    assert table.of("new") == ("P00002", "P00002")
 
 
 def test_known_patients_wait_for_none_of_many_new_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "patients.csv"
-    file.write_text("patient_id,pseudonym\nold,P00001\n")
-    table = FromFile(file, "next", "P")
+    table = FromFile(table_file, "next", "P")
     assert table.of("old") == ("P00001", "P00001")
-    unlocked: list[bool] = []
+    at_hand: list[bool] = []
+
+    def look(*_: object) -> None:
+        at_hand.append(table._at_hand("old") == ("P00001", "P00001"))
 
     class Turn:
-        """A lock at whose end somebody who is known looks."""
+        """A lock at whose ends somebody who is known looks."""
 
-        def __enter__(self) -> None: ...
+        def __enter__(self) -> None:
+            look()
 
         def __exit__(self, *_: object) -> None:
-            unlocked.append(table._at_hand("old") == ("P00001", "P00001"))
+            look()
 
+    read_now = pseudonyms.read_pseudonyms
+
+    def reading(path: Path) -> pseudonyms.Table:
+        look()
+        return read_now(path)
+
+    monkeypatch.setattr(pseudonyms, "read_pseudonyms", reading)
+    monkeypatch.setattr(pseudonyms, "flush_file", look)
     monkeypatch.setattr(table, "_lock", Turn())
     assert [table.of(f"new{number}")[0] for number in (2, 3, 4)] == ["P00002", "P00003", "P00004"]
-    assert unlocked == [True] * 3
+    assert at_hand == [True] * 12
 
 
 def test_a_line_that_cannot_be_added_leaves_nothing_behind(
@@ -479,17 +525,49 @@ def test_a_line_that_cannot_be_added_leaves_nothing_behind(
     table = FromFile(file, "next", "P")
 
     def full(opened: Any) -> None:
-        opened.flush()
-        opened.truncate(len(before) + 6)  # as much as there was room for
+        if file.read_bytes() != before:
+            opened.truncate(len(before) + 6)  # as much as there was room for
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pseudonyms, "flush_file", full)
     with pytest.raises(Temporary, match="cannot be used"):
         table.of("new")
+    monkeypatch.undo()
     assert file.read_bytes() == before
     assert table.of("old") == ("P00001", "P00001")
-    monkeypatch.undo()
     assert table.of("new") == ("P00002", "P00002")
+
+
+def test_nothing_of_anybody_else_is_taken_back(table_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(opened: Any) -> None:
+        with table_file.open("ab") as person:
+            person.write(b"third,Q00001\n")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    table = FromFile(table_file, "next", "P")
+    monkeypatch.setattr(pseudonyms, "flush_file", full)
+    with pytest.raises(Temporary, match="cannot be used"):
+        table.of("new")
+    assert table_file.read_text().endswith("\nnew,P00002\nthird,Q00001\n")
+    assert table.of("third") == ("Q00001", "Q00001")
+
+
+def test_after_a_flush_that_failed_no_other_is_believed(
+    table_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = FromFile(table_file, "next", "P")
+    assert table.of("old") == ("P00001", "P00001")
+
+    def broken(opened: Any) -> None:
+        raise FlushFailed(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(pseudonyms, "flush_file", broken)
+    with pytest.raises(Temporary, match="cannot be used"):
+        table.of("new")
+    monkeypatch.undo()
+    with pytest.raises(Temporary, match="until a restart"):
+        table.of("new")
+    assert FromFile(table_file, "next", "P").of("new") == ("P00002", "P00002")
 
 
 def test_a_line_that_another_has_added_is_flushed_before_it_is_used(
@@ -508,14 +586,60 @@ def test_a_line_that_another_has_added_is_flushed_before_it_is_used(
     assert len(flushed) == 1, "once for each change"
 
 
-def test_after_a_reading_that_failed_nothing_is_remembered(tmp_path: Path) -> None:
-    file = tmp_path / "patients.csv"
-    file.write_text("patient_id,pseudonym\nold,P00001\n")
-    table = FromFile(file, "next", "P")
+@pytest.mark.parametrize("where", ["Claim", "sync_file"])
+def test_a_file_that_is_only_read_serves_who_is_in_it(
+    table_file: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(pseudonyms, where, read_only)
+    table = FromFile(table_file, "next", "P")
     assert table.of("old") == ("P00001", "P00001")
-    about = file.stat()
-    file.write_text("patient_id,pseudonym\nold,P\\0001\n")
-    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    if where == "Claim":
+        with pytest.raises(Temporary, match="cannot be used"):
+            table.of("new")
+
+
+@pytest.mark.parametrize("patient", ["one\rtwo", "one\udc80"])
+def test_an_identifier_that_no_line_can_hold_is_parked_and_nothing_is_written(
+    table_file: Path, patient: str
+) -> None:
+    before = table_file.read_bytes()
+    table = FromFile(table_file, "next", "P")
+    with pytest.raises(Permanent, match="cannot stand") as caught:
+        table.of(patient)
+    assert caught.value.reason == "pseudonym"
+    assert "one" not in str(caught.value)
+    assert table_file.read_bytes() == before
+
+
+def test_what_a_line_can_hold_is_quoted(table_file: Path) -> None:
+    odd = ["a,b", 'say "hello"', "two\nlines", "Größe"]
+    made = [FromFile(table_file, "next", "P").of(patient) for patient in odd]
+    assert len(set(made)) == len(odd)
+    assert [FromFile(table_file, "park", "P").of(patient) for patient in odd] == made
+    assert FromFile(table_file, "next", "P").of("P00006") == ("P00007", "P00007"), "not its own identifier"
+
+
+def test_a_file_that_is_replaced_by_one_of_the_same_age_and_size_is_read(
+    table_file: Path, tmp_path: Path
+) -> None:
+    table = FromFile(table_file, "park", "P")
+    assert table.of("old") == ("P00001", "P00001")
+    about, other = table_file.stat(), tmp_path / "other.csv"
+    other.write_text("patient_id,pseudonym\nold,P00009\n")
+    os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+    other.replace(table_file)
+    assert table.of("old") == ("P00009", "P00009")
+
+
+def test_after_a_reading_that_failed_nothing_is_remembered(table_file: Path) -> None:
+    table = FromFile(table_file, "next", "P")
+    assert table.of("old") == ("P00001", "P00001")
+    about = table_file.stat()
+    table_file.write_text("patient_id,pseudonym\nold,P\\0001\n")
+    os.utime(table_file, ns=(about.st_atime_ns, about.st_mtime_ns))
     for patient in ("new", "old"):
         with pytest.raises(Temporary, match="line 2"):
             table.of(patient)

@@ -7,15 +7,16 @@ is to be another text than the pseudonym.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mapdr.dicom.deidentify.keys import Key
-from mapdr.kernel.durable import flush_file, sync_file
+from mapdr.kernel.durable import FlushFailed, flush_file, sync_file
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.store.spool.claim import Claim
 from mapdr.transform.header.csv_file import read_bytes, rows_of
@@ -55,16 +56,18 @@ class Table(NamedTuple):
 
 
 class _State(NamedTuple):
-    """When a file was written last (ns since the epoch), and its size in bytes."""
+    """Which file it is, when it was written and changed last (ns since the epoch), and its size in bytes."""
 
+    inode: int
     modified_at: int
+    changed_at: int
     size: int
 
     @classmethod
     def of(cls, path: Path) -> _State:
         """Now. Raises OSError."""
         about = path.stat()
-        return cls(about.st_mtime_ns, about.st_size)
+        return cls(about.st_ino, about.st_mtime_ns, about.st_ctime_ns, about.st_size)
 
 
 class _Reading(NamedTuple):
@@ -77,7 +80,9 @@ class _Reading(NamedTuple):
 class FromFile:
     """The lines of a file, read again when it has changed; from any thread.
 
-    A patient who is in it does not wait while the line of a new one is written.
+    Who adds lines reads and writes under a `Claim`, alone among all objects and processes that add to the
+    file: a line that another one is writing may be taken back. A patient who is in the file does not wait
+    while the line of a new one is written.
     """
 
     def __init__(
@@ -93,15 +98,15 @@ class FromFile:
         self._prefix = prefix
         self._lock = threading.Lock()
         self._last = _Reading(None, Table({}, _HEAD, ","))
-        self._line = b""
-        """What is being added to the file."""
+        self._line = b""  # what is being added to the file
+        self._flush_failed = False
 
     def of(self, patient: str) -> tuple[str, str]:
         """The pseudonym and name of a patient. White space of every script around the identifier is left out,
         as around the cells of the file: else a new line would be written for each image.
 
-        Raises Permanent(reason="pseudonym") for one that is not in the file, or without an identifier;
-        Temporary if the file cannot be read or written now.
+        Raises Permanent(reason="pseudonym") for one that is not in the file, without an identifier, or with
+        one that a line cannot hold; Temporary if the file cannot be read or written now.
         """
         if patient.startswith("\0") or not (patient := patient.strip()):
             raise Permanent("the image has no PatientID to look a pseudonym up by", reason="pseudonym")
@@ -120,86 +125,140 @@ class FromFile:
         Raises OSError."""
         line = self._line  # first: a line that is done by now is in what was read last, or is waited for
         (before, table), now = self._last, _State.of(self._path)
-        is_as_before = now == before or (line and before and now.size == before.size + len(line))
-        return table.known.get(patient) if is_as_before else None
+        if now == before:
+            return table.known.get(patient)
+        is_longer = line and before and (now.inode, now.size) == (before.inode, before.size + len(line))
+        return table.known.get(patient) if is_longer else None
 
     def _found(self, patient: str) -> tuple[str, str] | None:
-        """What the file says, or is made to say now; None where it says nothing. Raises OSError,
-        ConfigurationError."""
+        """What the file says, or is made to say now; None where it says nothing. Raises as `_read` and
+        `_added`."""
         with self._lock:
+            if self._flush_failed:
+                # The system may have thrown away what it says was written (docs/decisions/0090).
+                raise Temporary("a flush of the file of pseudonyms failed: no more are used until a restart")
+            if self._assigns and not self._only_looks:
+                return self._found_or_added(patient)
             table = self._read()
             found = table.known.get(patient)
-            if found is not None or not self._assigns:
+            return (self._next(table, patient),) * 2 if found is None and self._assigns else found
+
+    def _found_or_added(self, patient: str) -> tuple[str, str]:
+        """What the file says, with a line for the patient. Raises as `_read` and `_added`, and Temporary
+        while another process has the file."""
+        with ExitStack() as stack:
+            lock = self._path.resolve()
+            try:
+                claim = Claim(lock.with_name(lock.name + ".lock"), "")
+                stack.enter_context(claim.exclusive(_WAIT_SECONDS))
+            except ConfigurationError:
+                raise Temporary("another process has the file of pseudonyms in hand: trying again") from None
+            except OSError:  # where no lock can be made, no line can be added, and those that are there serve
+                found = self._read().known.get(patient)
+                if found is None:
+                    raise
                 return found
-            return (self._next(table),) * 2 if self._only_looks else self._assign(patient)
+            try:
+                table = self._read(flushes=True)
+                return table.known.get(patient) or self._added(patient, table)
+            except FlushFailed:
+                self._flush_failed = True
+                raise
 
-    def _read(self, *, afresh: bool = False) -> Table:
-        """The table, read again if the file has changed, or `afresh`.
-
-        Where lines are added, it is flushed before it is believed: another process may have added one, and
-        not have got so far, or have failed.
-        """
+    def _read(self, *, flushes: bool = False) -> Table:
+        """The table, read again if the file has changed, and flushed then before it is believed: a process
+        may have ended between a line and its flush. Raises OSError, ConfigurationError."""
         state = _State.of(self._path)
-        if afresh or self._last.state != state:
-            self._last = self._last._replace(state=None)
-            table = read_pseudonyms(self._path)
-            if self._assigns and not self._only_looks:
-                with suppress(PermissionError):  # who may not write flushes nothing
-                    sync_file(self._path)
+        if self._last.state != state:
+            try:
+                table = read_pseudonyms(self._path)
+                if flushes:
+                    _flush(self._path)
+            except Exception:
+                self._last = self._last._replace(state=None)
+                raise
             self._last = _Reading(state, table)
         return self._last.table
 
-    def _next(self, table: Table) -> str:
-        """The first pseudonym that nobody has, counted from how many there are."""
+    def _next(self, table: Table, patient: str) -> str:
+        """The first pseudonym that nobody has, counted from how many there are, and not the identifier."""
         taken = {pseudonym for pseudonym, _ in table.known.values()}
         number = len(taken) + 1
+        taken.add(patient)
         while (made := f"{self._prefix}{number:0{_DIGITS}d}") in taken:
             number += 1
         return made
 
-    def _assign(self, patient: str) -> tuple[str, str]:
-        """Write a line for a new patient, flushed before it is used: a retry reads the same."""
-        with Claim(self._path.with_name(self._path.name + ".lock"), "").exclusive(_WAIT_SECONDS):
-            table = self._read(afresh=True)
-            if patient in table.known:
-                return table.known[patient]
-            made = self._next(table)
-            try:
-                self._add(patient, made, table)
-                self._read()  # while the line is known to be its own: nobody who is known waits for the next
-            finally:
-                self._line = b""
+    def _added(self, patient: str, table: Table) -> tuple[str, str]:
+        """Write a line for a new patient, flushed before it is used: a retry reads the same. Raises OSError,
+        Permanent, and Temporary where it is not in the file afterwards."""
+        made = self._next(table, patient)
+        line = _line_of(patient, made, table)
+        try:
+            self._add(line)
+            # While the line is known to be its own: nobody who is known waits for the next reading.
+            if self._read().known.get(patient) != (made, made):
+                raise Temporary("the file of pseudonyms was changed while a line was added: trying again")
+        finally:
+            self._line = b""
         return made, made
 
-    def _add(self, patient: str, pseudonym: str, table: Table) -> None:
-        """Add a line, or leave the file as it was. Raises OSError."""
-        text = io.StringIO()
-        row = {"patient_id": patient, "pseudonym": pseudonym}
-        writer = csv.writer(text, delimiter=table.delimiter, lineterminator="\n")
-        writer.writerow([row.get(column, "") for column in table.columns])
-        line = text.getvalue().encode("utf-8")
-        size = self._path.stat().st_size
-        try:
-            with self._path.open("rb+") as file:
-                if size:
-                    file.seek(size - 1)
-                    if file.read(1) not in b"\r\n":
-                        line = b"\n" + line
+    def _add(self, line: bytes) -> None:
+        """Add a line, or take back what there is of it. Raises OSError."""
+        with self._path.open("rb+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                if file.read(1) not in b"\r\n":
+                    line = b"\n" + line
                 file.seek(size)
-                self._line = line
-                file.write(line)
+            self._line = line
+            try:
+                done = file.write(line)
+                while done < len(line):
+                    done += file.write(line[done:])
                 flush_file(file)
-        except OSError:
-            _cut(self._path, size, len(line))
+            except OSError:
+                with suppress(OSError):  # the error that led here is the one to be told
+                    _take_back(file, size, line)
+                raise
+
+
+def _line_of(patient: str, pseudonym: str, table: Table) -> bytes:
+    """The line of a patient. Raises Permanent(reason="pseudonym") for an identifier that it cannot hold."""
+    cells = {"patient_id": patient, "pseudonym": pseudonym}
+    rows = [list(table.columns), [cells.get(column, "") for column in table.columns]]
+    written = [io.StringIO(), io.StringIO()]
+    for text, row in zip(written, rows, strict=True):
+        csv.writer(text, delimiter=table.delimiter, lineterminator="\n").writerow(row)
+    head, line = (text.getvalue() for text in written)
+    try:
+        data = line.encode("utf-8")
+        is_read_as_written = [row for _, row in rows_of(head.encode("utf-8") + data).rows] == rows
+    except ValueError:
+        is_read_as_written = False
+    if not is_read_as_written:
+        raise Permanent("the image's PatientID cannot stand in a file of pseudonyms", reason="pseudonym")
+    return data
+
+
+def _take_back(file: io.FileIO, size: int, line: bytes) -> None:
+    """Cut what is there of `line` off a file that had `size` bytes before; nothing of anybody else. Raises
+    OSError."""
+    file.seek(size)
+    tail = file.read(len(line) + 1)
+    if tail and line.startswith(tail):
+        file.truncate(size)
+        flush_file(file)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file; one that this process may not write is as its owner leaves it. Raises OSError."""
+    try:
+        sync_file(path)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-
-
-def _cut(path: Path, size: int, added: int) -> None:
-    """Take back what there is of a line of `added` bytes that could not be added to a file of `size`."""
-    with suppress(OSError):  # the error that led here is the one to be told
-        if size < path.stat().st_size <= size + added:
-            os.truncate(path, size)
-            sync_file(path)
 
 
 def read_pseudonyms(path: Path) -> Table:
