@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -511,7 +512,7 @@ def test_known_patients_wait_for_none_of_many_new_ones(
 
     monkeypatch.setattr(pseudonyms, "read_pseudonyms", reading)
     monkeypatch.setattr(pseudonyms, "flush_file", look)
-    monkeypatch.setattr(table, "_lock", Turn())
+    monkeypatch.setattr(table._turn, "lock", Turn())
     assert [table.of(f"new{number}")[0] for number in (2, 3, 4)] == ["P00002", "P00003", "P00004"]
     assert at_hand == [True] * 12
 
@@ -552,6 +553,60 @@ def test_nothing_of_anybody_else_is_taken_back(table_file: Path, monkeypatch: py
     assert table.of("third") == ("Q00001", "Q00001")
 
 
+@pytest.mark.parametrize(
+    "added", ["new,Q00001\n", "third,P00002\n", "third,Q00001\n"], ids=["patient", "pseudonym", "neither"]
+)
+def test_what_a_person_adds_at_the_same_time_is_kept_and_the_file_stays_sound(
+    table_file: Path, monkeypatch: pytest.MonkeyPatch, added: str
+) -> None:
+    real, did = pseudonyms._Line.write, []
+
+    def write(line: pseudonyms._Line) -> None:
+        if not did:
+            with table_file.open("a") as person:
+                did.append(person.write(added))
+        real(line)
+
+    monkeypatch.setattr(pseudonyms._Line, "write", write)
+    table = FromFile(table_file, "next", "P")
+    with suppress(Temporary):
+        table.of("new")
+    patient, pseudonym = added.strip().split(",")
+    assert table.of(patient)[0] == pseudonym
+    assert table.of("old")[0] == "P00001"
+    made = {name: table.of(name)[0] for name in ("old", "new", "third")}
+    assert len(set(made.values())) == 3
+    assert added in table_file.read_text()
+
+
+def test_a_file_that_a_person_changes_before_a_line_is_added_is_read_again(
+    table_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def line_of(*words: Any) -> bytes:
+        table_file.write_text("pseudonym;patient_id\nP00001;old\n")
+        monkeypatch.undo()
+        return pseudonyms._line_of(*words)
+
+    monkeypatch.setattr(pseudonyms, "_line_of", line_of)
+    table = FromFile(table_file, "next", "P")
+    with pytest.raises(Temporary, match="changed"):
+        table.of("new")
+    assert table.of("new") == ("P00002", "P00002")
+    assert table_file.read_text() == "pseudonym;patient_id\nP00001;old\nP00002;new\n"
+
+
+def test_a_file_that_is_full_is_not_made_unreadable(
+    table_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = table_file.read_bytes()
+    monkeypatch.setattr(pseudonyms, "LARGEST", len(before) + 11)
+    table = FromFile(table_file, "next", "P")
+    with pytest.raises(Temporary, match="full"):
+        table.of("newer")
+    assert table_file.read_bytes() == before
+    assert table.of("new") == ("P00002", "P00002")
+
+
 def test_after_a_flush_that_failed_no_other_is_believed(
     table_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -565,8 +620,10 @@ def test_after_a_flush_that_failed_no_other_is_believed(
     with pytest.raises(Temporary, match="cannot be used"):
         table.of("new")
     monkeypatch.undo()
-    with pytest.raises(Temporary, match="until a restart"):
-        table.of("new")
+    for each in (table, FromFile(table_file, "next", "P")):
+        with pytest.raises(Temporary, match="until a restart"):
+            each.of("new")
+    monkeypatch.setattr(pseudonyms, "_turns", {})
     assert FromFile(table_file, "next", "P").of("new") == ("P00002", "P00002")
 
 
@@ -601,7 +658,7 @@ def test_a_file_that_is_only_read_serves_who_is_in_it(
             table.of("new")
 
 
-@pytest.mark.parametrize("patient", ["one\rtwo", "one\udc80"])
+@pytest.mark.parametrize("patient", ["one\udc80", "one" * 50_000], ids=["surrogate", "long"])
 def test_an_identifier_that_no_line_can_hold_is_parked_and_nothing_is_written(
     table_file: Path, patient: str
 ) -> None:
@@ -615,11 +672,11 @@ def test_an_identifier_that_no_line_can_hold_is_parked_and_nothing_is_written(
 
 
 def test_what_a_line_can_hold_is_quoted(table_file: Path) -> None:
-    odd = ["a,b", 'say "hello"', "two\nlines", "Größe"]
+    odd = ["a,b", 'say "hello"', "two\nlines", "re\rturn", "Größe"]
     made = [FromFile(table_file, "next", "P").of(patient) for patient in odd]
     assert len(set(made)) == len(odd)
     assert [FromFile(table_file, "park", "P").of(patient) for patient in odd] == made
-    assert FromFile(table_file, "next", "P").of("P00006") == ("P00007", "P00007"), "not its own identifier"
+    assert FromFile(table_file, "next", "P").of("P00007") == ("P00008", "P00008"), "not its own identifier"
 
 
 def test_a_file_that_is_replaced_by_one_of_the_same_age_and_size_is_read(

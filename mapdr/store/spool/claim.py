@@ -136,12 +136,15 @@ class Claim:
     def _take(self, seconds: float, *, exclusive: bool) -> int:
         deadline = time.monotonic() + seconds
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o640)
-        while not _lock(file, exclusive=exclusive):
-            if time.monotonic() > deadline:
-                os.close(file)
-                raise ConfigurationError(
-                    f'another process works as node "{self._node}" on this data folder: stop it first, '
-                    "or give this node another name"
-                )
-            time.sleep(_PAUSE_SECONDS)
+        try:
+            while not _lock(file, exclusive=exclusive):
+                if time.monotonic() > deadline:
+                    raise ConfigurationError(
+                        f'another process works as node "{self._node}" on this data folder: stop it first, '
+                        "or give this node another name"
+                    )
+                time.sleep(_PAUSE_SECONDS)
+        except BaseException:
+            os.close(file)
+            raise
         return file

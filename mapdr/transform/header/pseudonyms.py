@@ -11,7 +11,9 @@ import errno
 import io
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,12 +21,13 @@ from mapdr.dicom.deidentify.keys import Key
 from mapdr.kernel.durable import FlushFailed, flush_file, sync_file
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.store.spool.claim import Claim
-from mapdr.transform.header.csv_file import read_bytes, rows_of
+from mapdr.transform.header.csv_file import LARGEST, read_bytes, rows_of
 
 _WAIT_SECONDS = 10.0
 """How long a process waits for another one that writes a new pseudonym."""
 _DIGITS = 5
 _HEAD = ("patient_id", "pseudonym")
+_CHANGED = "the file of pseudonyms was changed while a line was added: trying again"
 
 
 class Emptied:
@@ -77,12 +80,25 @@ class _Reading(NamedTuple):
     table: Table
 
 
+class _Turn:
+    """What all objects of one file in a process share: whose turn it is to read or write it, and whether a
+    flush of it has failed."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.flush_failed = False
+
+
+_turns: dict[str, _Turn] = {}
+"""By the file's own path, for as long as the process runs."""
+
+
 class FromFile:
     """The lines of a file, read again when it has changed; from any thread.
 
-    Who adds lines reads and writes under a `Claim`, alone among all objects and processes that add to the
-    file: a line that another one is writing may be taken back. A patient who is in the file does not wait
-    while the line of a new one is written.
+    Who adds lines reads and writes under a `Claim`, alone among all processes that add to the file: a line
+    that another one is writing may be taken back. A patient who is known here does not wait while the line of
+    a new one is written here.
     """
 
     def __init__(
@@ -96,10 +112,9 @@ class FromFile:
         self._path = path
         self._assigns = unknown == "next"
         self._prefix = prefix
-        self._lock = threading.Lock()
+        self._turn = _turns.setdefault(os.path.realpath(path), _Turn())
         self._last = _Reading(None, Table({}, _HEAD, ","))
         self._line = b""  # what is being added to the file
-        self._flush_failed = False
 
     def of(self, patient: str) -> tuple[str, str]:
         """The pseudonym and name of a patient. White space of every script around the identifier is left out,
@@ -133,8 +148,8 @@ class FromFile:
     def _found(self, patient: str) -> tuple[str, str] | None:
         """What the file says, or is made to say now; None where it says nothing. Raises as `_read` and
         `_added`."""
-        with self._lock:
-            if self._flush_failed:
+        with self._turn.lock:
+            if self._turn.flush_failed:
                 # The system may have thrown away what it says was written (docs/decisions/0090).
                 raise Temporary("a flush of the file of pseudonyms failed: no more are used until a restart")
             if self._assigns and not self._only_looks:
@@ -154,7 +169,7 @@ class FromFile:
             except ConfigurationError:
                 raise Temporary("another process has the file of pseudonyms in hand: trying again") from None
             except OSError:  # where no lock can be made, no line can be added, and those that are there serve
-                found = self._read().known.get(patient)
+                found = self._read(flushes=True).known.get(patient)
                 if found is None:
                     raise
                 return found
@@ -162,7 +177,7 @@ class FromFile:
                 table = self._read(flushes=True)
                 return table.known.get(patient) or self._added(patient, table)
             except FlushFailed:
-                self._flush_failed = True
+                self._turn.flush_failed = True
                 raise
 
     def _read(self, *, flushes: bool = False) -> Table:
@@ -181,75 +196,98 @@ class FromFile:
         return self._last.table
 
     def _next(self, table: Table, patient: str) -> str:
-        """The first pseudonym that nobody has, counted from how many there are, and not the identifier."""
-        taken = {pseudonym for pseudonym, _ in table.known.values()}
-        number = len(taken) + 1
-        taken.add(patient)
+        """The first pseudonym that nobody has, counted from how many there are: nobody's name, and not the
+        identifier."""
+        number = len({pseudonym for pseudonym, _ in table.known.values()}) + 1
+        taken = {patient, *chain.from_iterable(table.known.values())}
         while (made := f"{self._prefix}{number:0{_DIGITS}d}") in taken:
             number += 1
         return made
 
     def _added(self, patient: str, table: Table) -> tuple[str, str]:
         """Write a line for a new patient, flushed before it is used: a retry reads the same. Raises OSError,
-        Permanent, and Temporary where it is not in the file afterwards."""
+        Permanent, ConfigurationError, and Temporary where a person changes the file at the same time; then
+        nothing of the line is left."""
         made = self._next(table, patient)
         line = _line_of(patient, made, table)
         try:
-            self._add(line)
-            # While the line is known to be its own: nobody who is known waits for the next reading.
-            if self._read().known.get(patient) != (made, made):
-                raise Temporary("the file of pseudonyms was changed while a line was added: trying again")
+            with io.FileIO(str(self._path), "r+", opener=_to_append) as file:
+                size = file.seek(0, os.SEEK_END)
+                if _State.of(self._path) != self._last.state:
+                    raise Temporary(_CHANGED)
+                if size and _last_byte(file) not in b"\r\n":
+                    line = b"\n" + line
+                if size + len(line) > LARGEST:
+                    raise Temporary("the file of pseudonyms is full: begin a new one for new patients")
+                self._line, added = line, _Line(file, line)
+                try:
+                    added.write()
+                    # While the line is known to be its own: nobody who is known waits for the next reading.
+                    if self._read().known.get(patient) != (made, made):
+                        raise Temporary(_CHANGED)
+                except Exception:
+                    with suppress(OSError):  # the error that led here is the one to be told
+                        added.take_back()
+                    raise
         finally:
             self._line = b""
         return made, made
 
-    def _add(self, line: bytes) -> None:
-        """Add a line, or take back what there is of it. Raises OSError."""
-        with self._path.open("rb+", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            if size:
-                file.seek(size - 1)
-                if file.read(1) not in b"\r\n":
-                    line = b"\n" + line
-                file.seek(size)
-            self._line = line
-            try:
-                done = file.write(line)
-                while done < len(line):
-                    done += file.write(line[done:])
-                flush_file(file)
-            except OSError:
-                with suppress(OSError):  # the error that led here is the one to be told
-                    _take_back(file, size, line)
-                raise
+
+def _to_append(path: str, flags: int) -> int:
+    # What a person adds at the same moment is not written over.
+    return os.open(path, flags | os.O_APPEND)
+
+
+def _last_byte(file: io.FileIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def _line_of(patient: str, pseudonym: str, table: Table) -> bytes:
     """The line of a patient. Raises Permanent(reason="pseudonym") for an identifier that it cannot hold."""
     cells = {"patient_id": patient, "pseudonym": pseudonym}
     rows = [list(table.columns), [cells.get(column, "") for column in table.columns]]
-    written = [io.StringIO(), io.StringIO()]
-    for text, row in zip(written, rows, strict=True):
-        csv.writer(text, delimiter=table.delimiter, lineterminator="\n").writerow(row)
-    head, line = (text.getvalue() for text in written)
     try:
-        data = line.encode("utf-8")
-        is_read_as_written = [row for _, row in rows_of(head.encode("utf-8") + data).rows] == rows
+        head, line = (_row(row, table.delimiter) for row in rows)
+        if [row for _, row in rows_of(head + line).rows] == rows:
+            return line
     except ValueError:
-        is_read_as_written = False
-    if not is_read_as_written:
-        raise Permanent("the image's PatientID cannot stand in a file of pseudonyms", reason="pseudonym")
-    return data
+        pass  # nothing that is text, or more of it than a cell may hold
+    raise Permanent("the image's PatientID cannot stand in a file of pseudonyms", reason="pseudonym")
 
 
-def _take_back(file: io.FileIO, size: int, line: bytes) -> None:
-    """Cut what is there of `line` off a file that had `size` bytes before; nothing of anybody else. Raises
-    OSError."""
-    file.seek(size)
-    tail = file.read(len(line) + 1)
-    if tail and line.startswith(tail):
-        file.truncate(size)
-        flush_file(file)
+def _row(cells: Sequence[str], delimiter: str) -> bytes:
+    text = io.StringIO()
+    # To a line's end of CR LF each Python quotes both of them within a cell.
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().encode("utf-8").removesuffix(b"\r\n") + b"\n"
+
+
+class _Line:
+    """A line that is added to a file, which is open for that."""
+
+    def __init__(self, file: io.FileIO, line: bytes) -> None:
+        self._file = file
+        self._line = line
+        self._written = 0
+
+    def write(self) -> None:
+        """Write it behind all that is there, and flush. Raises OSError."""
+        while self._written < len(self._line):
+            self._written += self._file.write(self._line[self._written :])
+        flush_file(self._file)
+
+    def take_back(self) -> None:
+        """Cut off what there is of it, and nothing of anybody else. Raises OSError.
+
+        It is not flushed: nobody has used the line, whole or torn, that a power failure may leave.
+        """
+        start = self._file.tell() - self._written
+        self._file.seek(start)
+        tail = self._file.read(self._written + 1)
+        if tail and self._line[: self._written].startswith(tail):
+            self._file.truncate(start)
 
 
 def _flush(path: Path) -> None:
