@@ -153,7 +153,11 @@ class FromFile:
                 # The system may have thrown away what it says was written (docs/decisions/0090).
                 raise Temporary("a flush of the file of pseudonyms failed: no more are used until a restart")
             if self._assigns and not self._only_looks:
-                return self._found_or_added(patient)
+                try:
+                    return self._found_or_added(patient)
+                except FlushFailed:
+                    self._turn.flush_failed = True
+                    raise
             table = self._read()
             found = table.known.get(patient)
             return (self._next(table, patient),) * 2 if found is None and self._assigns else found
@@ -173,12 +177,8 @@ class FromFile:
                 if found is None:
                     raise
                 return found
-            try:
-                table = self._read(flushes=True)
-                return table.known.get(patient) or self._added(patient, table)
-            except FlushFailed:
-                self._turn.flush_failed = True
-                raise
+            table = self._read(flushes=True)
+            return table.known.get(patient) or self._added(patient, table)
 
     def _read(self, *, flushes: bool = False) -> Table:
         """The table, read again if the file has changed, and flushed then before it is believed: a process
