@@ -526,8 +526,7 @@ def test_a_line_that_cannot_be_added_leaves_nothing_behind(
     table = FromFile(file, "next", "P")
 
     def full(opened: Any) -> None:
-        if file.read_bytes() != before:
-            opened.truncate(len(before) + 6)  # as much as there was room for
+        opened.truncate(len(before) + 6)  # as much as there was room for
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pseudonyms, "flush_file", full)
