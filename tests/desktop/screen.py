@@ -66,12 +66,16 @@ def screen(folder: Path) -> Iterator[Screen]:
     """A screen until the block ends."""
     for name in ("run", "config"):
         (folder / name).mkdir(mode=0o700)
+    # Without -noreset it begins anew when its last client leaves: it would drop the panel that just connects,
+    # and forget what is said here.
     command = [program("Xvfb") or "", "-displayfd", "1", "-screen", "0", f"{SIZE}x24", "-nolisten", "tcp"]
+    command.append("-noreset")
     xvfb = Process(command, folder / "xvfb.log")
     try:
         display = until(lambda: re.search(r"^(\d+)$", xvfb.output(), re.MULTILINE), 20, "Xvfb's display")
         shown = Screen(f":{display[1]}", folder)
         (folder / "tint2rc").write_text(_PANEL)
+        _say_desktops(shown.display)
         panel = Process(
             [program("tint2") or "", "-c", folder / "tint2rc"], folder / "tint2.log", env=shown.env
         )
@@ -84,9 +88,23 @@ def screen(folder: Path) -> Iterator[Screen]:
         xvfb.end()
 
 
+def _say_desktops(display: str) -> None:
+    """Say what a window manager would: tint2 waits 15 seconds for one that does."""
+    from Xlib.display import Display  # comes with pystray
+    from Xlib.Xatom import CARDINAL
+
+    opened = Display(display)
+    try:
+        name = opened.intern_atom("_NET_NUMBER_OF_DESKTOPS")
+        opened.screen().root.change_property(name, CARDINAL, 32, [1])
+        opened.sync()
+    finally:
+        opened.close()
+
+
 def _has_tray(display: str) -> bool:
     """Whether somebody takes icons: pystray looks for that once."""
-    from Xlib.display import Display  # comes with pystray
+    from Xlib.display import Display
 
     opened = Display(display)
     try:
