@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.privacy import in_words
@@ -50,6 +51,14 @@ def make_tray(act: Act) -> Tray | None:
         return None
 
 
+class _Sign(NamedTuple):
+    """How the tray looks."""
+
+    standing: Standing
+    title: str
+    entries: Sequence[Entry]
+
+
 class PystrayTray:
     """See `Tray`."""
 
@@ -58,9 +67,12 @@ class PystrayTray:
 
         self._pystray = pystray
         self._act = act
-        self._entries: Sequence[Entry] = ()
-        self._shown: Standing = "stopped"
-        self._icon = pystray.Icon("mapdr", icon(self._shown), "MAPDR", pystray.Menu(self._menu))
+        self._lock = threading.Lock()
+        self._there = False
+        self._wanted = self._drawn = _Sign("stopped", "MAPDR", ())
+        self._untold: list[str] = []
+        self._icon = pystray.Icon("mapdr", icon("stopped"), "MAPDR", pystray.Menu(self._menu))
+        _take_grabs_from(self._icon)
 
     @property
     def has_menu(self) -> bool:
@@ -70,30 +82,53 @@ class PystrayTray:
     def start(self) -> None:
         """See `Tray`."""
         # Its own `run_detached` begins twice on X, and holds the process.
-        GuardedThread(self._icon.run, "tray", goes_on=lambda: False).start()
+        GuardedThread(lambda: self._icon.run(self._begin), "tray", goes_on=lambda: False).start()
 
     def show(self, standing: Standing, title: str, entries: Sequence[Entry]) -> None:
         """See `Tray`; what is shown already is not drawn again."""
-        if standing != self._shown:
-            self._shown = standing
-            self._icon.icon = icon(standing)
-        if title != self._icon.title:
-            self._icon.title = title
-        if entries != self._entries:
-            self._entries = entries
-            self._icon.update_menu()
+        with self._lock:
+            self._wanted = _Sign(standing, title, entries)
+            self._draw()
 
     def tell(self, text: str) -> None:
         """See `Tray`."""
-        if self._icon.HAS_NOTIFICATION:
-            self._icon.notify(text, "MAPDR")
+        with self._lock:
+            self._untold.append(text)
+            self._draw()
 
     def stop(self) -> None:
         """See `Tray`."""
         self._icon.stop()
 
+    def _begin(self, shown: Any) -> None:
+        """Be seen. In a thread of pystray's, once its loop takes commands.
+
+        pystray never draws an icon that it is given between its first drawing and its being visible: whatever
+        is wanted meanwhile is kept until then.
+        """
+        shown.visible = True
+        with self._lock:
+            self._there = True
+            self._draw()
+
+    def _draw(self) -> None:
+        """Have it be as it is wanted, once it can be seen. Under the lock."""
+        if not self._there:
+            return
+        wanted = self._wanted
+        if wanted.standing != self._drawn.standing:
+            self._icon.icon = icon(wanted.standing)
+        self._icon.title = wanted.title
+        if wanted.entries != self._drawn.entries:
+            self._icon.update_menu()
+        self._drawn = wanted
+        while self._untold:
+            text = self._untold.pop(0)
+            if self._icon.HAS_NOTIFICATION:
+                self._icon.notify(text, "MAPDR")
+
     def _menu(self) -> Iterator[Any]:
-        for number, entry in enumerate(self._entries):
+        for number, entry in enumerate(self._wanted.entries):
             yield self._item(entry, default=number == 0)
 
     def _item(self, entry: Entry, *, default: bool = False) -> Any:
@@ -107,3 +142,15 @@ class PystrayTray:
 
     def _chosen(self, entry: Entry) -> Callable[[], object]:
         return lambda: self._act(entry.action, entry.destination)
+
+
+def _take_grabs_from(shown: Any) -> None:
+    """Let an icon of the Xorg back end not grab the X server while it looks for the tray.
+
+    Qt would wait for the server in the main thread with the interpreter's lock, which the icon's thread needs
+    to give the server back: the program stands still for ever (3 of 15 starts on a busy machine). Without the
+    grab a panel that ends at that very moment is not noticed.
+    """
+    display = getattr(shown, "_display", None)
+    if display is not None:
+        display.grab_server = display.ungrab_server = lambda: None
