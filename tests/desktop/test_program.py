@@ -110,6 +110,36 @@ def test_it_opens_shows_and_ends(running: Running, opening: Opening) -> None:
         assert not opened.alive
 
 
+def test_nothing_else_runs_while_what_draws_is_loaded(
+    opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PySide6 cannot be imported beside another import."""
+    at_first: list[str] = []
+
+    class Loading:
+        def __init__(self, *args: object, **given: object) -> None: ...
+
+        def run(self, begin: Callable[[], object]) -> None:
+            at_first.extend(thread.name for thread in threading.enumerate())
+            raise NoWindow("it could not be loaded")
+
+    class Browser(Loading):
+        def run(self, begin: Callable[[], object]) -> None:
+            begin()
+            until(lambda: "looks" in did, 10, "the first look")
+
+    did: list[str] = []
+    tray = FakeTray(lambda action, destination: None)
+    monkeypatch.setattr(tray, "start", lambda: did.append("starts"))
+    monkeypatch.setattr(tray, "show", lambda *shown: did.append("looks"))
+    monkeypatch.setattr(programs, "WebviewWindow", Loading)
+    monkeypatch.setattr(programs, "BrowserWindow", Browser)
+    before = {thread.name for thread in threading.enumerate()}
+    Program(opening, lambda act: tray).run()
+    assert set(at_first) <= before
+    assert did[0] == "starts"
+
+
 def test_what_keeps_the_page_from_opening_is_said_in_words(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

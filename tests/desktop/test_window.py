@@ -36,7 +36,11 @@ def test_a_picture_of_window_and_tray(tmp_path: Path, opening: Opening) -> None:
             picture = tmp_path / "screen.png"
             # Pictures take a core, which the program needs: none before there is something to see.
             until(lambda: _node_is_there(config, program), 60, "the node that it starts")
-            until(lambda: _sees(shown, picture, _BADGE, _PAGE, program), 120, "window, page and tray")
+            seen: list[str] = []
+            try:
+                until(lambda: _look(shown.picture(picture), seen, program), 120, "window, page and tray")
+            except AssertionError as error:
+                raise AssertionError(f"{error}; seen: {seen}; {program.output()}") from None
             assert run([*DESKTOP, "--config", config], env=shown.env).returncode == 0, "a second start"
             assert program.running
             assert run([*DESKTOP, "--quit"], env=shown.env).returncode == 0
@@ -60,18 +64,22 @@ _PAGE = (26, 88, 198)
 """The accent of the page, as its menu has it."""
 
 
-def _sees(
-    shown: screens.Screen, path: Path, badge: tuple[int, ...], page: tuple[int, ...], program: Process
-) -> bool:
+def _look(picture: Path, seen: list[str], program: Process) -> bool:
+    """Whether the picture has the badge in the tray and the page above it; `seen` is then what it has."""
     from PIL import Image
 
     assert program.running, program.output()
-    with Image.open(shown.picture(path)) as image:
+    with Image.open(picture) as image:
         screen = image.convert("RGB")
     width, height = screen.size
     tray = screen.crop((0, height - 40, width, height)).getcolors(1 << 20) or []
     above = screen.crop((0, 0, width, height - 40)).getcolors(1 << 20) or []
-    return badge in {colour for _, colour in tray} and page in {colour for _, colour in above}
+    has = {
+        "badge": _BADGE in {colour for _, colour in tray},
+        "page": _PAGE in {colour for _, colour in above},
+    }
+    seen[:] = [name for name, there in has.items() if there]
+    return all(has.values())
 
 
 def test_the_browser_is_opened_again_with_a_fresh_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +88,9 @@ def test_the_browser_is_opened_again_with_a_fresh_address(monkeypatch: pytest.Mo
     addresses = iter(["http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"])
     shown = BrowserWindow(lambda: next(addresses))
     shown.end()
-    shown.run()
+    shown.run(lambda: opened.append("begin"))
     shown.show()
-    assert opened == ["http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"]
+    assert opened == ["begin", "http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"]
 
 
 def test_edge_shows_a_window_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,16 +187,16 @@ def webview(monkeypatch: pytest.MonkeyPatch) -> _Webview:
 def test_closing_hides_where_there_is_another_way_to_quit(webview: _Webview) -> None:
     told: list[str] = []
     shown = WebviewWindow(lambda: "link", stays=True, hidden=lambda: told.append("hidden"))
-    shown.run()
+    shown.run(lambda: webview.did.append("begin"))
     (closing,) = webview.closing
     assert closing() is False
     until(lambda: told, 10, "that it is hidden")
     shown.show()
-    assert webview.did == ["link", "hide", "link", "show"], "signed in anew when it is shown again"
+    assert webview.did == ["begin", "link", "hide", "link", "show"], "signed in anew when it is shown again"
     shown.show()
     webview.signed_out = True
     shown.show()
-    assert webview.did[4:] == ["show", "link", "show"]
+    assert webview.did[5:] == ["show", "link", "show"]
     shown.end()
     assert closing() is True
 
@@ -203,8 +211,10 @@ def test_nothing_to_draw_with_is_no_window(webview: _Webview, monkeypatch: pytes
         raise webview.WebViewException("You must have either QT or GTK")
 
     monkeypatch.setattr(webview, "start", start)
+    begun: list[str] = []
     with pytest.raises(NoWindow):
-        WebviewWindow(lambda: "link", stays=False, hidden=lambda: None).run()
+        WebviewWindow(lambda: "link", stays=False, hidden=lambda: None).run(lambda: begun.append("begin"))
+    assert not begun, "the browser is what begins then"
     monkeypatch.setitem(sys.modules, "webview", None)
     with pytest.raises(NoWindow):
         WebviewWindow(lambda: "link", stays=False, hidden=lambda: None)

@@ -35,24 +35,23 @@ class Program:
         self._tray = make_tray(self._act)
         self._window: Window | None = None
         self._news = News()
-        self._ended = threading.Event()
+        self._ended = False
+        self._look_now = threading.Event()
         self._trouble = Trouble(log)
-        self._watcher = GuardedThread(self._watch, "watch", goes_on=lambda: not self._ended.is_set())
+        self._watcher = GuardedThread(self._watch, "watch", goes_on=lambda: not self._ended)
 
     def run(self) -> None:
         """Show the page until a person quits; then end the node, if this program has started it.
 
         Raises MapdrError if that does not end.
         """
-        self._local.start()
-        if self._tray is not None:
-            self._tray.start()
-        self._watcher.start()
         try:
             self._show_window()
         finally:
-            self._ended.set()
-            self._watcher.join()
+            self._ended = True
+            self._look_now.set()
+            if self._watcher.is_alive():
+                self._watcher.join()
             if self._tray is not None:
                 self._tray.stop()
             self._local.stop()
@@ -77,11 +76,24 @@ class Program:
         stays = self._tray is not None and self._tray.has_menu
         try:
             self._window = WebviewWindow(self.address, stays=stays, hidden=self._hidden)
-            self._window.run()
+            self._window.run(self._begin)
         except NoWindow as error:
             log.warning("the browser shows the page: %s", error)
             self._window = BrowserWindow(self.address)
-            self._window.run()
+            self._window.run(self._begin)
+
+    def _begin(self) -> None:
+        """Start the threads.
+
+        Not before all that draws is loaded: PySide6 cannot be imported while another thread imports
+        (RuntimeError, or ImportError, in one of many starts).
+        """
+        if self._ended:
+            return
+        self._local.start()
+        if self._tray is not None:
+            self._tray.start()
+        self._watcher.start()
 
     def _hidden(self) -> None:
         if self._tray is not None:
@@ -104,13 +116,15 @@ class Program:
         except MapdrError as error:
             if self._tray is not None:
                 self._tray.tell(str(error))
-        self._show()
+        self._look_now.set()
 
     # --- looking ------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        while not self._ended.wait(LOOK):
+        while not self._ended:
             self._show()
+            self._look_now.wait(LOOK)
+            self._look_now.clear()
 
     def _show(self) -> None:
         seen = self._look()

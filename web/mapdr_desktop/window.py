@@ -40,8 +40,11 @@ class NoWindow(MapdrError):
 class Window(Protocol):
     """Shows addresses until it is ended."""
 
-    def run(self) -> None:
-        """Show the first address, and return when the program is to end. In the main thread."""
+    def run(self, begin: Callable[[], object]) -> None:
+        """Show the first address, and return when the program is to end. In the main thread.
+
+        `begin` is called before the address is asked for, when all that draws is loaded.
+        """
 
     def show(self) -> None:
         """Be seen."""
@@ -57,8 +60,9 @@ class BrowserWindow:
         self._address = address
         self._ended = threading.Event()
 
-    def run(self) -> None:
+    def run(self, begin: Callable[[], object]) -> None:
         """See `Window`."""
+        begin()
         self.show()
         # In steps, for on Windows a wait without an end is not interrupted.
         while not self._ended.wait(1.0):
@@ -102,10 +106,15 @@ class WebviewWindow:
         )
         self._window.events.closing += self._closing
 
-    def run(self) -> None:
-        """See `Window`. Raises NoWindow."""
+    def run(self, begin: Callable[[], object]) -> None:
+        """See `Window`. Raises NoWindow, before anything has begun."""
+
+        def first() -> None:
+            begin()
+            self._load()
+
         try:
-            self._webview.start(self._load)
+            self._webview.start(first)
         except self._webview.WebViewException as error:
             raise NoWindow(f"pywebview has nothing to draw with ({in_words(error)})") from error
 
