@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,10 +25,11 @@ from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.node.surroundings import of_steps
 from mapdr.store.spool.claim import Claim
-from mapdr.transform.header import pseudonyms
+from mapdr.transform.header import pseudonym_file, pseudonyms
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.fingerprint import refuse_another
-from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
+from mapdr.transform.header.pseudonym_file import AddedLine, Table, line_of, read_pseudonyms
+from mapdr.transform.header.pseudonyms import FromFile
 from mapdr.transform.pipeline import build_pipeline
 from mapdr.transform.pixels.regions import RegionSet
 
@@ -377,7 +379,7 @@ def test_a_new_pseudonym_is_a_line_of_its_own_and_on_the_disk_before_it_is_used(
 ) -> None:
     file = tmp_path / "patients.csv"
     flushed: list[bytes] = []
-    monkeypatch.setattr(pseudonyms, "flush_file", lambda opened: flushed.append(at(opened)))
+    monkeypatch.setattr(pseudonym_file, "flush_file", lambda opened: flushed.append(at(opened)))
 
     def at(opened: Any) -> bytes:
         opened.flush()
@@ -401,7 +403,7 @@ class Flush:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.ends = threading.Event(), threading.Event()
         self.error: OSError | None = None
-        monkeypatch.setattr(pseudonyms, "flush_file", self)
+        monkeypatch.setattr(pseudonym_file, "flush_file", self)
 
     def __call__(self, opened: Any) -> None:
         flush_file(opened)  # the line is in the file, and may be lost still
@@ -504,14 +506,12 @@ def test_known_patients_wait_for_none_of_many_new_ones(
         def __exit__(self, *_: object) -> None:
             look()
 
-    read_now = pseudonyms.read_pseudonyms
-
-    def reading(path: Path) -> pseudonyms.Table:
+    def reading(path: Path) -> Table:
         look()
-        return read_now(path)
+        return read_pseudonyms(path)
 
     monkeypatch.setattr(pseudonyms, "read_pseudonyms", reading)
-    monkeypatch.setattr(pseudonyms, "flush_file", look)
+    monkeypatch.setattr(pseudonym_file, "flush_file", look)
     monkeypatch.setattr(table._turn, "lock", Turn())
     assert [table.of(f"new{number}")[0] for number in (2, 3, 4)] == ["P00002", "P00003", "P00004"]
     assert at_hand == [True] * 12
@@ -529,7 +529,7 @@ def test_a_line_that_cannot_be_added_leaves_nothing_behind(
         opened.truncate(len(before) + 6)  # as much as there was room for
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(pseudonyms, "flush_file", full)
+    monkeypatch.setattr(pseudonym_file, "flush_file", full)
     with pytest.raises(Temporary, match="cannot be used"):
         table.of("new")
     monkeypatch.undo()
@@ -545,7 +545,7 @@ def test_nothing_of_anybody_else_is_taken_back(table_file: Path, monkeypatch: py
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     table = FromFile(table_file, "next", "P")
-    monkeypatch.setattr(pseudonyms, "flush_file", full)
+    monkeypatch.setattr(pseudonym_file, "flush_file", full)
     with pytest.raises(Temporary, match="cannot be used"):
         table.of("new")
     assert table_file.read_text().endswith("\nnew,P00002\nthird,Q00001\n")
@@ -558,15 +558,15 @@ def test_nothing_of_anybody_else_is_taken_back(table_file: Path, monkeypatch: py
 def test_what_a_person_adds_at_the_same_time_is_kept_and_the_file_stays_sound(
     table_file: Path, monkeypatch: pytest.MonkeyPatch, added: str
 ) -> None:
-    real, did = pseudonyms._Line.write, []
+    real, did = AddedLine.write, []
 
-    def write(line: pseudonyms._Line) -> None:
+    def write(line: AddedLine) -> None:
         if not did:
             with table_file.open("a") as person:
                 did.append(person.write(added))
         real(line)
 
-    monkeypatch.setattr(pseudonyms._Line, "write", write)
+    monkeypatch.setattr(AddedLine, "write", write)
     table = FromFile(table_file, "next", "P")
     with suppress(Temporary):
         table.of("new")
@@ -581,12 +581,12 @@ def test_what_a_person_adds_at_the_same_time_is_kept_and_the_file_stays_sound(
 def test_a_file_that_a_person_changes_before_a_line_is_added_is_read_again(
     table_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def line_of(*words: Any) -> bytes:
+    def changed(*words: Any) -> bytes:
         table_file.write_text("pseudonym;patient_id\nP00001;old\n")
         monkeypatch.undo()
-        return pseudonyms._line_of(*words)
+        return line_of(*words)
 
-    monkeypatch.setattr(pseudonyms, "_line_of", line_of)
+    monkeypatch.setattr(pseudonyms, "line_of", changed)
     table = FromFile(table_file, "next", "P")
     with pytest.raises(Temporary, match="changed"):
         table.of("new")
@@ -615,7 +615,7 @@ def test_after_a_flush_that_failed_no_other_is_believed(
     def broken(opened: Any) -> None:
         raise FlushFailed(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(pseudonyms, "flush_file", broken)
+    monkeypatch.setattr(pseudonym_file, "flush_file", broken)
     with pytest.raises(Temporary, match="cannot be used"):
         table.of("new")
     monkeypatch.undo()
@@ -632,7 +632,7 @@ def test_a_line_that_another_has_added_is_flushed_before_it_is_used(
     file = tmp_path / "patients.csv"
     file.write_text("patient_id,pseudonym\n")
     flushed: list[bytes] = []
-    monkeypatch.setattr(pseudonyms, "sync_file", lambda path: flushed.append(path.read_bytes()))
+    monkeypatch.setattr(pseudonym_file, "sync_file", lambda path: flushed.append(path.read_bytes()))
     table = FromFile(file, "next", "P")
     with file.open("ab") as other:
         other.write(b"new,P00005\n")
@@ -642,17 +642,19 @@ def test_a_line_that_another_has_added_is_flushed_before_it_is_used(
     assert len(flushed) == 1, "once for each change"
 
 
-@pytest.mark.parametrize("where", ["Claim", "sync_file"])
+@pytest.mark.parametrize(
+    ("where", "fails"), [(pseudonyms, "Claim"), (pseudonym_file, "sync_file")], ids=["claim", "flush"]
+)
 def test_a_file_that_is_only_read_serves_who_is_in_it(
-    table_file: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    table_file: Path, monkeypatch: pytest.MonkeyPatch, where: ModuleType, fails: str
 ) -> None:
     def read_only(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(pseudonyms, where, read_only)
+    monkeypatch.setattr(where, fails, read_only)
     table = FromFile(table_file, "next", "P")
     assert table.of("old") == ("P00001", "P00001")
-    if where == "Claim":
+    if fails == "Claim":
         with pytest.raises(Temporary, match="cannot be used"):
             table.of("new")
 

@@ -36,7 +36,8 @@ from mapdr.transform.dataset import COPIES, inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.header.codestreams import silenced
 from mapdr.transform.header.fingerprint import refuse_another
-from mapdr.transform.header.pseudonyms import Emptied, FromFile, Generated, read_pseudonyms
+from mapdr.transform.header.pseudonym_file import read_pseudonyms
+from mapdr.transform.header.pseudonyms import Emptied, FromFile, Generated
 from mapdr.transform.pixels.blank import BlankStep
 from mapdr.transform.pixels.entries import Entries, FromRegionFiles
 from mapdr.transform.pixels.regions import RegionSet

@@ -1,32 +1,34 @@
-"""What stands in place of a patient's identifier and name: nothing, what the key makes, or a line of a file.
-
-The file is CSV with a head line: `patient_id,pseudonym`, and `name` if the name
-is to be another text than the pseudonym.
-"""
+"""What stands in place of a patient's identifier and name: nothing, what the key makes, what a file says."""
 
 from __future__ import annotations
 
-import csv
-import errno
 import io
 import os
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mapdr.dicom.deidentify.keys import Key
-from mapdr.kernel.durable import FlushFailed, flush_file, sync_file
+from mapdr.kernel.durable import FlushFailed
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.store.spool.claim import Claim
-from mapdr.transform.header.csv_file import LARGEST, read_bytes, rows_of
+from mapdr.transform.header.csv_file import LARGEST
+from mapdr.transform.header.pseudonym_file import (
+    HEAD,
+    AddedLine,
+    Table,
+    flush_pseudonyms,
+    last_byte,
+    line_of,
+    read_pseudonyms,
+    to_append,
+)
 
 _WAIT_SECONDS = 10.0
 """How long a process waits for another one that writes a new pseudonym."""
 _DIGITS = 5
-_HEAD = ("patient_id", "pseudonym")
 _CHANGED = "the file of pseudonyms was changed while a line was added: trying again"
 
 
@@ -48,14 +50,6 @@ class Generated:
         """16 letters and digits, for both."""
         made = self._key.pseudonym(patient)
         return made, made
-
-
-class Table(NamedTuple):
-    """What a file of pseudonyms says: patient identifier to pseudonym and name, and its columns."""
-
-    known: dict[str, tuple[str, str]]
-    columns: tuple[str, ...]
-    delimiter: str
 
 
 class _State(NamedTuple):
@@ -113,7 +107,7 @@ class FromFile:
         self._assigns = unknown == "next"
         self._prefix = prefix
         self._turn = _turns.setdefault(os.path.realpath(path), _Turn())
-        self._last = _Reading(None, Table({}, _HEAD, ","))
+        self._last = _Reading(None, Table({}, HEAD, ","))
         self._line = b""  # what is being added to the file
 
     def of(self, patient: str) -> tuple[str, str]:
@@ -188,7 +182,7 @@ class FromFile:
             try:
                 table = read_pseudonyms(self._path)
                 if flushes:
-                    _flush(self._path)
+                    flush_pseudonyms(self._path)
             except Exception:
                 self._last = self._last._replace(state=None)
                 raise
@@ -209,17 +203,17 @@ class FromFile:
         Permanent, ConfigurationError, and Temporary where a person changes the file at the same time; then
         nothing of the line is left."""
         made = self._next(table, patient)
-        line = _line_of(patient, made, table)
+        line = line_of(patient, made, table)
         try:
-            with io.FileIO(str(self._path), "r+", opener=_to_append) as file:
+            with io.FileIO(str(self._path), "r+", opener=to_append) as file:
                 size = file.seek(0, os.SEEK_END)
                 if _State.of(self._path) != self._last.state:
                     raise Temporary(_CHANGED)
-                if size and _last_byte(file) not in b"\r\n":
+                if size and last_byte(file) not in b"\r\n":
                     line = b"\n" + line
                 if size + len(line) > LARGEST:
                     raise Temporary("the file of pseudonyms is full: begin a new one for new patients")
-                self._line, added = line, _Line(file, line)
+                self._line, added = line, AddedLine(file, line)
                 try:
                     added.write()
                     # While the line is known to be its own: nobody who is known waits for the next reading.
@@ -232,105 +226,3 @@ class FromFile:
         finally:
             self._line = b""
         return made, made
-
-
-def _to_append(path: str, flags: int) -> int:
-    # What a person adds at the same moment is not written over.
-    return os.open(path, flags | os.O_APPEND)
-
-
-def _last_byte(file: io.FileIO) -> bytes:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1)
-
-
-def _line_of(patient: str, pseudonym: str, table: Table) -> bytes:
-    """The line of a patient. Raises Permanent(reason="pseudonym") for an identifier that it cannot hold."""
-    cells = {"patient_id": patient, "pseudonym": pseudonym}
-    rows = [list(table.columns), [cells.get(column, "") for column in table.columns]]
-    try:
-        head, line = (_row(row, table.delimiter) for row in rows)
-        if [row for _, row in rows_of(head + line).rows] == rows:
-            return line
-    except ValueError:
-        pass  # nothing that is text, or more of it than a cell may hold
-    raise Permanent("the image's PatientID cannot stand in a file of pseudonyms", reason="pseudonym")
-
-
-def _row(cells: Sequence[str], delimiter: str) -> bytes:
-    text = io.StringIO()
-    # To a line's end of CR LF each Python quotes both of them within a cell.
-    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
-    return text.getvalue().encode("utf-8").removesuffix(b"\r\n") + b"\n"
-
-
-class _Line:
-    """A line that is added to a file, which is open for that."""
-
-    def __init__(self, file: io.FileIO, line: bytes) -> None:
-        self._file = file
-        self._line = line
-        self._written = 0
-
-    def write(self) -> None:
-        """Write it behind all that is there, and flush. Raises OSError."""
-        while self._written < len(self._line):
-            self._written += self._file.write(self._line[self._written :])
-        flush_file(self._file)
-
-    def take_back(self) -> None:
-        """Cut off what there is of it, and nothing of anybody else. Raises OSError.
-
-        It is not flushed: nobody has used the line, whole or torn, that a power failure may leave.
-        """
-        start = self._file.tell() - self._written
-        self._file.seek(start)
-        tail = self._file.read(self._written + 1)
-        if tail and self._line[: self._written].startswith(tail):
-            self._file.truncate(start)
-
-
-def _flush(path: Path) -> None:
-    """Flush a file; one that this process may not write is as its owner leaves it. Raises OSError."""
-    try:
-        sync_file(path)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-
-
-def read_pseudonyms(path: Path) -> Table:
-    """What a file of pseudonyms says. Raises OSError, and ConfigurationError that names the line."""
-    try:
-        rows, delimiter = rows_of(read_bytes(path))
-    except ValueError as error:
-        raise ConfigurationError(f"the file of pseudonyms: {error}") from None
-    columns = tuple(column.lower() for column in rows[0][1]) if rows else ()
-    if not set(_HEAD) <= set(columns):
-        raise ConfigurationError("the file of pseudonyms has no head line with patient_id and pseudonym")
-    known: dict[str, tuple[str, str]] = {}
-    owner: dict[str, str] = {}
-    for number, cells in rows[1:]:
-        row = dict(zip(columns, cells, strict=False))
-        patient, pseudonym = row.get("patient_id", ""), row.get("pseudonym", "")
-        name = row.get("name", "") or pseudonym
-        if not patient or not _is_text(pseudonym, 64) or not _is_text(name, 64):
-            what = "needs a patient_id, and a pseudonym of up to 64 characters of ASCII without a backslash"
-            raise ConfigurationError(f"line {number} of the file of pseudonyms {what}")
-        if patient in (pseudonym, name):
-            raise ConfigurationError(
-                f"line {number} of the file of pseudonyms gives a patient the own identifier as a pseudonym"
-            )
-        if known.setdefault(patient, (pseudonym, name)) != (pseudonym, name):
-            raise ConfigurationError(
-                f"line {number} of the file of pseudonyms has a patient again, with another pseudonym"
-            )
-        if owner.setdefault(pseudonym, patient) != patient:
-            raise ConfigurationError(
-                f"line {number} of the file of pseudonyms gives a pseudonym to a second patient"
-            )
-    return Table(known, columns, delimiter)
-
-
-def _is_text(text: str, most: int) -> bool:
-    return 0 < len(text) <= most and text.isascii() and text.isprintable() and "\\" not in text
