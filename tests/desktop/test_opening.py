@@ -88,6 +88,34 @@ def test_what_keeps_a_node_from_starting_is_said(opening: Opening, monkeypatch: 
         opening.url()
 
 
+def test_no_node_is_started_after_the_end(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Path] = []
+    monkeypatch.setattr(own_node.OwnNode, "_start", lambda node, config: started.append(config))
+    opening.end()
+    with pytest.raises(MapdrError, match="MAPDR ends"):
+        opening.url()
+    assert not started
+
+
+def test_a_node_that_starts_for_long_is_asked_to_end_again(
+    opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def stop(opened: object) -> None:
+        asked.append(opened)
+        if len(asked) == 1:
+            raise MapdrError("the node is starting")
+        really(opened)
+
+    opening.url()
+    really = own_node.stop
+    monkeypatch.setattr(own_node, "stop", stop)
+    opening.end()
+    assert len(asked) >= 2
+    assert not _runs(opening.where.config)
+
+
 def test_a_frozen_program_starts_the_one_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desktop = tmp_path / "mapdr-desktop.exe"
     desktop.touch()

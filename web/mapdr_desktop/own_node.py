@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ class OwnNode:
         self._child: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._ended = False
+        self._lock = threading.Lock()  # none is started twice, nor after the end
 
     @property
     def runs(self) -> bool:
@@ -58,8 +60,9 @@ class OwnNode:
             if opened.alive or opened.running() is not None:
                 return
             begins = opened.begins
-        if not begins and not self.runs:
-            self._start(config)
+        with self._lock:
+            if not self._ended and not begins and not self.runs:
+                self._start(config)
         deadline = time.monotonic() + START
         while not self._runs(config):
             if self._child is not None and self._child.poll() is not None:
@@ -74,14 +77,19 @@ class OwnNode:
 
     def end(self, config: Path) -> None:
         """Have the node drain and end, if this program has started it. Raises MapdrError if it does not."""
-        self._ended = True
+        with self._lock:
+            self._ended = True
         deadline = time.monotonic() + START
         while self.runs:
-            with access(config) as opened:
-                stop(opened)
+            try:
+                with access(config) as opened:
+                    stop(opened)
+                error = MapdrError("the node was asked to end, and its process has not ended; see its log")
+            except MapdrError as not_yet:
+                error = not_yet
             if time.monotonic() > deadline:
-                raise MapdrError("the node was asked to end, and its process has not ended; see its log")
-            time.sleep(PAUSE)  # one that has just begun is no node yet, and is asked again
+                raise error
+            time.sleep(PAUSE)  # one that begins is no node yet, and is asked again
         self._child = None
         self._forget()
 
