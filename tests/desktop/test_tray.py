@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from desktop import screen as screens
 from mapdr.testing.wait import until
+from mapdr_desktop import tray as trays
 from mapdr_desktop.icons import icon
 from mapdr_desktop.menu import Entry
 from mapdr_desktop.tray import PystrayTray
@@ -30,11 +32,12 @@ class Desktop:
         self.menus: list[list[str]] = []
         self.told: list[str] = []
         self.display: Any = None
+        self.stopped = threading.Event()
         self.slow: Callable[[], object] = lambda: None
 
 
 @pytest.fixture
-def desktop(monkeypatch: pytest.MonkeyPatch) -> Desktop:
+def desktop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desktop]:
     """pystray draws here."""
     monkeypatch.setenv("PYSTRAY_BACKEND", "dummy")
     pystray = pytest.importorskip("pystray")
@@ -66,11 +69,14 @@ def desktop(monkeypatch: pytest.MonkeyPatch) -> Desktop:
 
         def _run(self) -> None:
             self._mark_ready()
+            found.stopped.wait(60)
 
-        def _stop(self) -> None: ...
+        def _stop(self) -> None:
+            found.stopped.set()
 
     monkeypatch.setattr(pystray, "Icon", Icon)
-    return found
+    yield found
+    found.stopped.set()
 
 
 def _tray() -> PystrayTray:
@@ -108,6 +114,37 @@ def test_the_server_is_not_grabbed(desktop: Desktop) -> None:
     _tray()
     desktop.display.grab_server()
     desktop.display.ungrab_server()
+
+
+def test_a_sign_that_is_gone_holds_nobody(desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On X its loop ends with the panel that had it, and pystray waits for that loop for ever."""
+    monkeypatch.setattr(trays, "STOP", 0.01)
+    tray = _tray()
+    tray.start()
+    until(lambda: desktop.menus and tray._there, 10, "that it is seen")
+    desktop.stopped.set()
+    until(lambda: not tray._thread.is_alive(), 10, "the end of its loop")
+    forever = threading.Event()
+    monkeypatch.setattr(tray._icon, "stop", forever.wait)
+    tray.show("stuck", "MAPDR: it is stuck", _ENTRIES)
+    assert len(desktop.drawn) == 1
+    assert not tray.has_menu, "a window may not hide behind it"
+    tray.stop()
+    forever.set()
+
+
+def test_a_sign_that_no_panel_has_is_offered_again(desktop: Desktop) -> None:
+    tray = _tray()
+    tray.start()
+    until(lambda: tray._there, 10, "that it is seen")
+    tray._icon._systray_manager = None
+    for _ in range(2):
+        tray.show("stopped", "MAPDR", ())
+    assert len(desktop.drawn) == 3
+    tray._icon._systray_manager = object()
+    tray.show("stopped", "MAPDR", ())
+    assert len(desktop.drawn) == 3
+    tray.stop()
 
 
 @pytest.mark.peer("Xvfb", "tint2")

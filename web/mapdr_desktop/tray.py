@@ -7,6 +7,7 @@ back end has no menus; there closing the window ends the program.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ from mapdr_desktop.icons import icon
 from mapdr_desktop.menu import Action, Entry
 
 log = logging.getLogger("mapdr.desktop")
+
+STOP = 2.0
+"""Seconds for the sign to go."""
 
 Act = Callable[[Action, str], object]
 
@@ -63,8 +67,13 @@ class PystrayTray:
     """See `Tray`."""
 
     def __init__(self, act: Act) -> None:
+        if sys.platform == "linux":
+            # Its others have GLib's main loop in a thread of their own, which Qt and GTK want for the window.
+            os.environ.setdefault("PYSTRAY_BACKEND", "xorg")
         import pystray  # see this module
 
+        # It tells of each try to be taken by a panel, with a traceback; there may be none for hours.
+        logging.getLogger("pystray").setLevel(logging.CRITICAL)
         self._pystray = pystray
         self._act = act
         self._lock = threading.Lock()
@@ -72,17 +81,19 @@ class PystrayTray:
         self._wanted = self._drawn = _Sign("stopped", "MAPDR", ())
         self._untold: list[str] = []
         self._icon = pystray.Icon("mapdr", icon("stopped"), "MAPDR", pystray.Menu(self._menu))
-        _take_grabs_from(self._icon)
+        # Its own `run_detached` begins twice on X, and holds the process.
+        self._thread = GuardedThread(self._run, "tray", goes_on=lambda: False)
+        _never_grab_the_server(self._icon)
+        _let_the_session_end(self._icon)
 
     @property
     def has_menu(self) -> bool:
         """See `Tray`."""
-        return bool(self._icon.HAS_MENU)
+        return self._there and self._thread.is_alive() and bool(self._icon.HAS_MENU)
 
     def start(self) -> None:
         """See `Tray`."""
-        # Its own `run_detached` begins twice on X, and holds the process.
-        GuardedThread(lambda: self._icon.run(self._begin), "tray", goes_on=lambda: False).start()
+        self._thread.start()
 
     def show(self, standing: Standing, title: str, entries: Sequence[Entry]) -> None:
         """See `Tray`; what is shown already is not drawn again."""
@@ -98,10 +109,20 @@ class PystrayTray:
 
     def stop(self) -> None:
         """See `Tray`."""
-        self._icon.stop()
+        # On X it waits for a loop that may have ended with its panel.
+        stopping = GuardedThread(self._icon.stop, "tray-stop", goes_on=lambda: False)
+        stopping.start()
+        stopping.join(STOP)
+        if self._thread.is_alive():  # on Windows it takes the icon away
+            self._thread.join(STOP)
 
-    def _begin(self, shown: Any) -> None:
-        """Be seen. In a thread of pystray's, once its loop takes commands.
+    def _run(self) -> None:
+        # On X pystray asks for it in `_be_seen`, which may be before it has set it.
+        self._icon._thread = threading.current_thread()
+        self._icon.run(self._be_seen)
+
+    def _be_seen(self, shown: Any) -> None:
+        """In a thread of pystray's, once its loop takes commands.
 
         pystray never draws an icon that it is given between its first drawing and its being visible: whatever
         is wanted meanwhile is kept until then.
@@ -113,10 +134,11 @@ class PystrayTray:
 
     def _draw(self) -> None:
         """Have it be as it is wanted, once it can be seen. Under the lock."""
-        if not self._there:
+        if not self._there or not self._thread.is_alive():
             return
         wanted = self._wanted
-        if wanted.standing != self._drawn.standing:
+        lost = getattr(self._icon, "_systray_manager", self) is None  # on X, until a panel has it again
+        if lost or wanted.standing != self._drawn.standing:
             self._icon.icon = icon(wanted.standing)
         self._icon.title = wanted.title
         if wanted.entries != self._drawn.entries:
@@ -144,8 +166,8 @@ class PystrayTray:
         return lambda: self._act(entry.action, entry.destination)
 
 
-def _take_grabs_from(shown: Any) -> None:
-    """Let an icon of the Xorg back end not grab the X server while it looks for the tray.
+def _never_grab_the_server(shown: Any) -> None:
+    """Let an icon of the Xorg back end look for the tray without a grab of the X server.
 
     Qt would wait for the server in the main thread with the interpreter's lock, which the icon's thread needs
     to give the server back: the program stands still for ever (3 of 15 starts on a busy machine). Without the
@@ -154,3 +176,10 @@ def _take_grabs_from(shown: Any) -> None:
     display = getattr(shown, "_display", None)
     if display is not None:
         display.grab_server = display.ungrab_server = lambda: None
+
+
+def _let_the_session_end(shown: Any) -> None:
+    """Have an icon of Windows answer yes when it is asked whether the session may end; pystray answers no to
+    whatever it does not know."""
+    if sys.platform == "win32":  # pragma: no cover
+        shown._message_handlers[0x0011] = lambda wparam, lparam: 1  # WM_QUERYENDSESSION
