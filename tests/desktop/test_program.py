@@ -39,7 +39,8 @@ class FakeTray:
     def start(self) -> None: ...
 
     def show(self, standing: Standing, title: str, entries: Sequence[Entry]) -> None:
-        self.standing, self.entries = standing, entries
+        self.entries = entries
+        self.standing = standing  # last: it is what tests wait for
 
     def tell(self, text: str) -> None:
         self.told.append(text)
@@ -114,19 +115,19 @@ def test_nothing_else_runs_while_what_draws_is_loaded(
     opening: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PySide6 cannot be imported beside another import."""
-    at_first: list[str] = []
+    at_first: set[threading.Thread] = set()
 
     class Loading:
         def __init__(self, *args: object, **given: object) -> None: ...
 
         def run(self, begin: Callable[[], object]) -> None:
-            at_first.extend(thread.name for thread in threading.enumerate())
+            at_first.update(threading.enumerate())
             raise NoWindow("it could not be loaded")
 
     class Browser(Loading):
         def run(self, begin: Callable[[], object]) -> None:
             begin()
-            until(lambda: "looks" in did, 10, "the first look")
+            until(lambda: "looks" in did, 60, "the first look")
 
     did: list[str] = []
     tray = FakeTray(lambda action, destination: None)
@@ -134,10 +135,32 @@ def test_nothing_else_runs_while_what_draws_is_loaded(
     monkeypatch.setattr(tray, "show", lambda *shown: did.append("looks"))
     monkeypatch.setattr(programs, "WebviewWindow", Loading)
     monkeypatch.setattr(programs, "BrowserWindow", Browser)
-    before = {thread.name for thread in threading.enumerate()}
+    before = set(threading.enumerate())
     Program(opening, lambda act: tray).run()
-    assert set(at_first) <= before
+    assert at_first <= before
     assert did[0] == "starts"
+
+
+def test_to_quit_is_obeyed_before_there_is_a_window(
+    opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Program(opening, lambda act: None)
+    opened: list[str] = []
+
+    class Loading:
+        def __init__(self, *args: object, **given: object) -> None:
+            assert found.obey("quit")
+            raise NoWindow("it could not be loaded")
+
+    monkeypatch.setattr(programs, "WebviewWindow", Loading)
+    monkeypatch.setattr(window.webbrowser, "open", lambda url: opened.append(url) or True)
+    runs = threading.Thread(target=found.run)
+    runs.start()
+    runs.join(60)
+    assert not runs.is_alive()
+    assert not found.obey("open"), "it has ended: another start takes its place"
+    with access(opening.where.config) as opened_node:
+        assert not opened_node.alive, "a node that was started meanwhile has ended"
 
 
 def test_what_keeps_the_page_from_opening_is_said_in_words(

@@ -46,8 +46,9 @@ def test_a_picture_of_window_and_tray(tmp_path: Path, opening: Opening) -> None:
             assert run([*DESKTOP, "--quit"], env=shown.env).returncode == 0
             until(lambda: not program.running, 60, "the end of the program")
             assert program.popen.returncode == 0, program.output()
+            assert "; it ends" not in program.output(), "each thread did what it was for"
         finally:
-            program.end()
+            program.end(60)  # it ends its node
     with access(config) as opened:
         assert not opened.alive, "the node that it started has ended"
 
@@ -83,14 +84,25 @@ def _look(picture: Path, seen: list[str], program: Process) -> bool:
 
 
 def test_the_browser_is_opened_again_with_a_fresh_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr(window.webbrowser, "open", lambda url: opened.append(url) or True)
+    did: list[str] = []
     addresses = iter(["http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"])
     shown = BrowserWindow(lambda: next(addresses))
-    shown.end()
-    shown.run(lambda: opened.append("begin"))
+
+    def opens(url: str) -> bool:
+        did.append(url)
+        shown.end()
+        return True
+
+    monkeypatch.setattr(window.webbrowser, "open", opens)
+    shown.run(lambda: did.append("begin"))
     shown.show()
-    assert opened == ["begin", "http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"]
+    assert did == ["begin", "http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"]
+
+
+def test_a_browser_is_not_opened_by_what_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window.webbrowser, "open", lambda url: pytest.fail("it is opened"))
+    shown = BrowserWindow(lambda: "http://127.0.0.1:1/#token=a")
+    shown.run(shown.end)
 
 
 def test_edge_shows_a_window_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,9 +158,6 @@ def test_whether_webview2_is_installed(versions: dict[str, str], there: bool) ->
 class _Webview:
     """pywebview, as far as a window asks it."""
 
-    class WebViewException(Exception):
-        pass
-
     def __init__(self) -> None:
         self.settings: dict[str, bool] = {}
         self.did: list[str] = []
@@ -162,7 +171,7 @@ class _Webview:
             restore=lambda: None,
             hide=lambda: self.did.append("hide"),
             destroy=lambda: self.did.append("destroy"),
-            evaluate_js=lambda script: self.signed_out,
+            run_js=lambda script: self.signed_out,
         )
 
     def __iadd__(self, handler: Callable[[], bool]) -> _Webview:
@@ -186,35 +195,40 @@ def webview(monkeypatch: pytest.MonkeyPatch) -> _Webview:
 
 def test_closing_hides_where_there_is_another_way_to_quit(webview: _Webview) -> None:
     told: list[str] = []
-    shown = WebviewWindow(lambda: "link", stays=True, hidden=lambda: told.append("hidden"))
+    shown = WebviewWindow(lambda: "link", stays=lambda: True, hidden=lambda: told.append("hidden"))
     shown.run(lambda: webview.did.append("begin"))
+    until(lambda: "link" in webview.did, 10, "the page")
     (closing,) = webview.closing
     assert closing() is False
     until(lambda: told, 10, "that it is hidden")
     shown.show()
-    assert webview.did == ["begin", "link", "hide", "link", "show"], "signed in anew when it is shown again"
+    assert webview.did == ["begin", "link", "hide", "show", "link"], "signed in anew when it is shown again"
     shown.show()
     webview.signed_out = True
     shown.show()
-    assert webview.did[5:] == ["show", "link", "show"]
+    assert webview.did[5:] == ["show", "show", "link"]
     shown.end()
     assert closing() is True
 
 
 def test_closing_ends_where_there_is_none(webview: _Webview) -> None:
-    WebviewWindow(lambda: "link", stays=False, hidden=lambda: None)
+    WebviewWindow(lambda: "link", stays=lambda: False, hidden=lambda: None)
     assert webview.closing[0]() is True
 
 
-def test_nothing_to_draw_with_is_no_window(webview: _Webview, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, ImportError])
+def test_nothing_to_draw_with_is_no_window(
+    webview: _Webview, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     def start(work: Callable[[], object]) -> None:
-        raise webview.WebViewException("You must have either QT or GTK")
+        raise error("You must have either QT or GTK")
 
     monkeypatch.setattr(webview, "start", start)
     begun: list[str] = []
+    shown = WebviewWindow(lambda: "link", stays=lambda: False, hidden=lambda: None)
     with pytest.raises(NoWindow):
-        WebviewWindow(lambda: "link", stays=False, hidden=lambda: None).run(lambda: begun.append("begin"))
+        shown.run(lambda: begun.append("begin"))
     assert not begun, "the browser is what begins then"
     monkeypatch.setitem(sys.modules, "webview", None)
     with pytest.raises(NoWindow):
-        WebviewWindow(lambda: "link", stays=False, hidden=lambda: None)
+        WebviewWindow(lambda: "link", stays=lambda: False, hidden=lambda: None)

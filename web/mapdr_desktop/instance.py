@@ -35,8 +35,8 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-PATIENCE = 10.0
-"""Seconds in which the first program answers."""
+PATIENCE = 30.0
+"""Seconds in which the first program answers, or has ended."""
 LONGEST = 200
 """Bytes of a request."""
 WORDS = ("open", "quit")
@@ -76,12 +76,13 @@ class Instance:
         fresh.replace(folder / "desktop.json")
         return instance
 
-    def listen(self, obey: Callable[[str], object]) -> None:
-        """From now on, `obey` is called with what another start asks for, one of WORDS."""
+    def listen(self, obey: Callable[[str], bool]) -> None:
+        """From now on, `obey` is called with what another start asks for, one of WORDS. It says whether that
+        will be done; one that ends has the other start wait for its place."""
         self._thread = GuardedThread(lambda: self._run(obey), "instance", goes_on=lambda: not self._ended)
         self._thread.start()
 
-    def _run(self, obey: Callable[[str], object]) -> None:
+    def _run(self, obey: Callable[[str], bool]) -> None:
         while not self._ended:
             try:
                 connection, _ = self._listener.accept()
@@ -92,9 +93,9 @@ class Instance:
             with connection, suppress(OSError):  # who asks and goes away has asked for nothing
                 connection.settimeout(2.0)
                 said, _, word = connection.recv(LONGEST).decode("ascii", "replace").partition(" ")
-                if secrets.compare_digest(said.encode(), self._secret.encode()) and word in WORDS:
+                known = secrets.compare_digest(said.encode(), self._secret.encode())
+                if known and word in WORDS and obey(word):
                     connection.sendall(b"ok")
-                    obey(word)
 
     def end(self) -> None:
         """Give the place to the next one."""
@@ -108,19 +109,28 @@ class Instance:
         os.close(self._lock)
 
 
-def ask(folder: Path, word: str) -> None:
-    """Have the program that runs do what `word` says. Raises MapdrError if it does not answer."""
+def take_or_ask(folder: Path, word: str) -> Instance | None:
+    """The instance if there is no other one of this user; None when the other one does what `word` says.
+
+    Raises OSError, and MapdrError if the other one neither answers nor ends.
+    """
     deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            where = json.loads((folder / "desktop.json").read_bytes())
-            with socket.create_connection(("127.0.0.1", int(where["port"])), 2.0) as connection:
-                connection.settimeout(2.0)
-                connection.sendall(f"{where['secret']} {word}".encode())
-                if connection.recv(2) == b"ok":
-                    return
-        except (OSError, ValueError, LookupError):
-            pass  # it may have just begun
+    while (first := Instance.take(folder)) is None:
+        if _has_answered(folder, word):
+            return None
         if time.monotonic() > deadline:
             raise MapdrError("MAPDR runs already, and does not answer; end it, and start it again")
         time.sleep(0.1)
+    return first
+
+
+def _has_answered(folder: Path, word: str) -> bool:
+    """Whether the program that runs does it; one that has just begun, or ends, does not yet or no more."""
+    try:
+        where = json.loads((folder / "desktop.json").read_bytes())
+        with socket.create_connection(("127.0.0.1", int(where["port"])), 2.0) as connection:
+            connection.settimeout(2.0)
+            connection.sendall(f"{where['secret']} {word}".encode())
+            return connection.recv(2) == b"ok"
+    except (OSError, ValueError, LookupError):
+        return False

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
-import sys
+import os
+import signal
 from pathlib import Path
 
 import mapdr
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.permissions import FOLDER_MODE
 from mapdr.kernel.privacy import in_words, protect
 from mapdr.node.process import log_to
-from mapdr_desktop.instance import Instance, ask, runtime_folder
+from mapdr_desktop.instance import Instance, runtime_folder, take_or_ask
 from mapdr_desktop.opening import Opening, find_configuration
 from mapdr_desktop.program import Program
 from mapdr_desktop.tray import make_tray
@@ -26,24 +27,30 @@ def main() -> None:
     protect()
     given = _options().parse_args()
     folder = runtime_folder()
+    status = 0
     try:
-        first = Instance.take(folder)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         log_to(folder / "desktop.log", verbose=False)
-        if first is None:
-            ask(folder, "quit" if given.quit else "open")
-        elif given.quit:
+        first = take_or_ask(folder, "quit" if given.quit else "open")
+        if first is not None and given.quit:
             first.end()
-        else:
+        elif first is not None:
             _run(first, given.config)
-    except (MapdrError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  without a terminal the log alone can say it
         log.error("%s", in_words(error))
-        sys.exit(1)
+        status = 1
+    # Not by `sys.exit`: pywebview leaves threads that wait for ever for a window that is gone.
+    logging.shutdown()
+    os._exit(status)
 
 
 def _run(first: Instance, config: Path | None) -> None:
     try:
         program = Program(Opening(find_configuration(config)), make_tray)
         first.listen(program.obey)
+        for name in ("SIGTERM", "SIGHUP"):  # a session ends; SIGHUP is not of Windows
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda number, frame: program.obey("quit"))
         program.run()
     finally:
         first.end()

@@ -34,6 +34,8 @@ class Program:
         self._local = LocalPage(opening)
         self._tray = make_tray(self._act)
         self._window: Window | None = None
+        self._begun = False
+        self._quits = False
         self._news = News()
         self._ended = False
         self._look_now = threading.Event()
@@ -50,16 +52,22 @@ class Program:
         finally:
             self._ended = True
             self._look_now.set()
-            if self._watcher.is_alive():
-                self._watcher.join()
-            if self._tray is not None:
-                self._tray.stop()
-            self._local.stop()
-            self._opening.end()
+            try:
+                self._opening.end()  # first: nothing of a desktop shall keep the node
+            finally:
+                if self._watcher.is_alive():
+                    self._watcher.join(5.0)
+                if self._tray is not None:
+                    self._tray.stop()
+                self._local.stop()
 
-    def obey(self, word: str) -> None:
-        """What another start of the program asks for: `open` or `quit`."""
+    def obey(self, word: str) -> bool:
+        """What another start of the program asks for: `open` or `quit`. Whether that will be done: not by one
+        that ends."""
+        if self._ended or (self._quits and word == "open"):
+            return False
         self._act("open" if word == "open" else "quit", "")
+        return True
 
     def address(self) -> str:
         """What to show now: the node's page, or what has to be done first."""
@@ -67,20 +75,22 @@ class Program:
             return self._local.address()
         try:
             return self._opening.url()
-        except (MapdrError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, a person is told, and may try again
             self._local.trouble = in_words(error)
             log.error("the page cannot be opened: %s", self._local.trouble)
             return self._local.address()
 
     def _show_window(self) -> None:
-        stays = self._tray is not None and self._tray.has_menu
         try:
-            self._window = WebviewWindow(self.address, stays=stays, hidden=self._hidden)
+            self._window = WebviewWindow(self.address, stays=self._stays, hidden=self._tell_hidden)
             self._window.run(self._begin)
         except NoWindow as error:
             log.warning("the browser shows the page: %s", error)
             self._window = BrowserWindow(self.address)
             self._window.run(self._begin)
+
+    def _stays(self) -> bool:
+        return self._tray is not None and self._tray.has_menu
 
     def _begin(self) -> None:
         """Start the threads.
@@ -88,14 +98,17 @@ class Program:
         Not before all that draws is loaded: PySide6 cannot be imported while another thread imports
         (RuntimeError, or ImportError, in one of many starts).
         """
-        if self._ended:
+        if self._quits:
+            self._act("quit", "")  # it was asked for before there was a window
+        if self._ended or self._quits or self._begun:
             return
+        self._begun = True
         self._local.start()
         if self._tray is not None:
             self._tray.start()
         self._watcher.start()
 
-    def _hidden(self) -> None:
+    def _tell_hidden(self) -> None:
         if self._tray is not None:
             self._tray.tell(GOES_ON)
 
@@ -103,11 +116,16 @@ class Program:
         """What a person has chosen. In a thread of its own, for a tray's menu waits for it."""
         work = {
             "open": lambda: self._window.show() if self._window else None,
-            "quit": lambda: self._window.end() if self._window else None,
+            "quit": self._quit,
             "pause": lambda: self._switch(hold_destinations, destination),
             "resume": lambda: self._switch(release_destinations, destination),
         }[action]
-        GuardedThread(work, action, goes_on=lambda: False).start()
+        GuardedThread(work, action, goes_on=lambda: action == "quit" and not self._ended).start()
+
+    def _quit(self) -> None:
+        self._quits = True
+        if self._window is not None:
+            self._window.end()
 
     def _switch(self, switch: Callable[..., object], destination: str) -> None:
         try:

@@ -63,7 +63,8 @@ class BrowserWindow:
     def run(self, begin: Callable[[], object]) -> None:
         """See `Window`."""
         begin()
-        self.show()
+        if not self._ended.is_set():
+            self.show()
         # In steps, for on Windows a wait without an end is not interrupted.
         while not self._ended.wait(1.0):
             pass
@@ -84,10 +85,10 @@ class BrowserWindow:
 
 
 class WebviewWindow:
-    """A window of its own. `stays`: closing it only hides it, for there is another way to end the program;
-    `hidden` is called then."""
+    """A window of its own. `stays`: whether closing it only hides it now, for there is another way to end the
+    program; `hidden` is called then."""
 
-    def __init__(self, address: Address, *, stays: bool, hidden: Callable[[], object]) -> None:
+    def __init__(self, address: Address, *, stays: Callable[[], bool], hidden: Callable[[], object]) -> None:
         try:
             import webview  # it takes long, and may not be there
         except ImportError as error:
@@ -107,24 +108,27 @@ class WebviewWindow:
         self._window.events.closing += self._closing
 
     def run(self, begin: Callable[[], object]) -> None:
-        """See `Window`. Raises NoWindow, before anything has begun."""
+        """See `Window`. Raises NoWindow."""
 
         def first() -> None:
             begin()
-            self._load()
+            # Not in pywebview's own thread, which tells nobody of a failure, and holds the process.
+            GuardedThread(self._load, "load", goes_on=lambda: not self._ending).start()
 
         try:
             self._webview.start(first)
-        except self._webview.WebViewException as error:
+        except Exception as error:  # whatever the libraries of a desktop raise
             raise NoWindow(f"pywebview has nothing to draw with ({in_words(error)})") from error
 
     def show(self) -> None:
         """See `Window`; one that was closed, or whose session has ended, is signed in anew."""
-        if self._hidden or self._window.evaluate_js("document.querySelector('.sign-in') !== null"):
-            self._load()
-        self._hidden = False
+        hidden, self._hidden = self._hidden, False
         self._window.show()
         self._window.restore()
+        # Not by `evaluate_js`: it goes by eval(), which the page's policy refuses. True is JSON on Windows.
+        signed_out = "document.querySelector('.sign-in') !== null"
+        if hidden or self._window.run_js(signed_out) in (True, "true"):
+            self._load()
 
     def end(self) -> None:
         """See `Window`."""
@@ -132,11 +136,12 @@ class WebviewWindow:
         self._window.destroy()
 
     def _load(self) -> None:
-        self._window.load_url(self._address())
+        if not self._ending:
+            self._window.load_url(self._address())
 
     def _closing(self) -> bool:
         """Whether the window may close. In the main thread, so nothing may be waited for."""
-        if self._ending or not self._stays:
+        if self._ending or _session_ends() or not self._stays():
             return True
         self._hidden = True
         GuardedThread(self._hide, "hide", goes_on=lambda: False).start()
@@ -164,6 +169,15 @@ def has_webview2(registry: Any = None) -> bool:
         if version not in ("", "0.0.0.0"):  # noqa: S104  a version
             return True
     return False
+
+
+def _session_ends() -> bool:
+    """Whether Windows shuts down, or the user signs out: what does not close then holds it up."""
+    if sys.platform != "win32":
+        return False
+    import ctypes  # pragma: no cover
+
+    return bool(ctypes.windll.user32.GetSystemMetrics(0x2000))  # pragma: no cover  SM_SHUTTINGDOWN
 
 
 def _edge() -> str | None:
