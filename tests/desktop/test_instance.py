@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,14 +69,17 @@ def test_a_first_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytes
         first.end()
 
 
-def test_a_start_while_the_first_ends_has_its_place_then(tmp_path: Path) -> None:
+def test_a_start_while_the_first_ends_has_its_place_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = Instance.take(tmp_path)
     assert first is not None
-    asked = threading.Event()
-    first.listen(lambda word: bool(asked.set()))
+    monkeypatch.setattr(instance, "PATIENCE", 0.5)
+    asked: list[str] = []
+    first.listen(lambda word: bool(asked.append(word)))
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(take_or_ask, tmp_path, "open")
-        assert asked.wait(10)
+        until(lambda: len(asked) >= 10, 60, "more than its patience, which is for who does not answer")
         first.end()
         after = second.result(20)
     assert after is not None

@@ -150,6 +150,7 @@ def test_to_quit_is_obeyed_before_there_is_a_window(
     class Loading:
         def __init__(self, *args: object, **given: object) -> None:
             assert found.obey("quit")
+            until(lambda: found._quits, 10, "that it is heard")
             raise NoWindow("it could not be loaded")
 
     monkeypatch.setattr(programs, "WebviewWindow", Loading)
@@ -158,6 +159,7 @@ def test_to_quit_is_obeyed_before_there_is_a_window(
     runs.start()
     runs.join(60)
     assert not runs.is_alive()
+    assert not opened
     assert not found.obey("open"), "it has ended: another start takes its place"
     with access(opening.where.config) as opened_node:
         assert not opened_node.alive, "a node that was started meanwhile has ended"

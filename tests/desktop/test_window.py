@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,27 @@ from mapdr_desktop.window import BrowserWindow, NoWindow, WebviewWindow, has_web
 from peers.processes import Process, run
 
 DESKTOP = [sys.executable, "-m", "mapdr_desktop"]
+
+
+@pytest.mark.timeout(300)
+def test_a_session_that_ends_ends_the_node(tmp_path: Path, opening: Opening) -> None:
+    if not screens.back_end():
+        pytest.skip("pywebview, pystray, Pillow or PySide6 is not installed")
+    if sys.platform == "win32":
+        pytest.skip("there is no SIGTERM")
+    config = opening.where.config
+    nowhere = {"QT_QPA_PLATFORM": "offscreen", "DISPLAY": ""}
+    env = {**screens.Screen("", tmp_path).env, **nowhere}
+    for name in ("run", "config"):
+        (tmp_path / name).mkdir(mode=0o700)
+    program = Process([*DESKTOP, "--config", config], tmp_path / "desktop.log", env)
+    try:
+        until(lambda: _node_is_there(config, program), 120, "the node that it starts")
+        assert program.end(60) == 0, program.output()
+    finally:
+        program.kill()
+    with access(config) as opened:
+        assert not opened.alive
 
 
 @pytest.mark.peer("Xvfb", "tint2", "import")
@@ -90,12 +112,15 @@ def test_the_browser_is_opened_again_with_a_fresh_address(monkeypatch: pytest.Mo
 
     def opens(url: str) -> bool:
         did.append(url)
-        shown.end()
         return True
 
     monkeypatch.setattr(window.webbrowser, "open", opens)
-    shown.run(lambda: did.append("begin"))
+    runs = threading.Thread(target=lambda: shown.run(lambda: did.append("begin")))
+    runs.start()
+    until(lambda: len(did) == 2, 10, "the first time")
     shown.show()
+    shown.end()
+    runs.join(10)
     assert did == ["begin", "http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"]
 
 
@@ -103,6 +128,27 @@ def test_a_browser_is_not_opened_by_what_is_to_end(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(window.webbrowser, "open", lambda url: pytest.fail("it is opened"))
     shown = BrowserWindow(lambda: "http://127.0.0.1:1/#token=a")
     shown.run(shown.end)
+    shown.show()
+
+
+def test_to_end_does_not_wait_for_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node may take minutes to start."""
+    monkeypatch.setattr(window.webbrowser, "open", lambda url: pytest.fail("it is opened"))
+    asked, known = threading.Event(), threading.Event()
+
+    def address() -> str:
+        asked.set()
+        assert known.wait(60)
+        return "http://127.0.0.1:1/#token=a"
+
+    shown = BrowserWindow(address)
+    runs = threading.Thread(target=lambda: shown.run(lambda: None))
+    runs.start()
+    assert asked.wait(10)
+    shown.end()
+    runs.join(10)
+    assert not runs.is_alive()
+    known.set()
 
 
 def test_edge_shows_a_window_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +201,15 @@ def test_whether_webview2_is_installed(versions: dict[str, str], there: bool) ->
     assert has_webview2(_Registry(versions)) is there
 
 
+class _Event:
+    def __init__(self, handlers: list[Any]) -> None:
+        self.handlers = handlers
+
+    def __iadd__(self, handler: Callable[[], object]) -> _Event:
+        self.handlers.append(handler)
+        return self
+
+
 class _Webview:
     """pywebview, as far as a window asks it."""
 
@@ -163,20 +218,20 @@ class _Webview:
         self.did: list[str] = []
         self.signed_out = False
         self.closing: list[Callable[[], bool]] = []
-        events = SimpleNamespace(closing=self)
+        self.maximized: list[Callable[[], object]] = []
+        events = SimpleNamespace(
+            closing=_Event(self.closing), maximized=_Event(self.maximized), restored=_Event([])
+        )
         self.window = SimpleNamespace(
             events=events,
             load_url=self.did.append,
             show=lambda: self.did.append("show"),
             restore=lambda: None,
+            maximize=lambda: self.did.append("maximize"),
             hide=lambda: self.did.append("hide"),
             destroy=lambda: self.did.append("destroy"),
             run_js=lambda script: self.signed_out,
         )
-
-    def __iadd__(self, handler: Callable[[], bool]) -> _Webview:
-        self.closing.append(handler)
-        return self
 
     def create_window(self, *args: Any, **given: Any) -> Any:
         return self.window
@@ -207,8 +262,27 @@ def test_closing_hides_where_there_is_another_way_to_quit(webview: _Webview) -> 
     webview.signed_out = True
     shown.show()
     assert webview.did[5:] == ["show", "show", "link"]
+    webview.signed_out = False
+    webview.maximized[0]()
+    shown.show()
+    assert webview.did[8:] == ["show", "maximize"], "it stays as large as it was"
     shown.end()
     assert closing() is True
+
+
+def test_a_page_that_cannot_be_loaded_is_tried_again_and_not_for_ever(
+    webview: _Webview, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[str] = []
+
+    def load_url(url: str) -> None:
+        tried.append(url)
+        raise RuntimeError("the window is not shown")
+
+    webview.window.load_url = load_url
+    WebviewWindow(lambda: "link", stays=lambda: False, hidden=lambda: None).run(lambda: None)
+    until(lambda: "thread load: RuntimeError" in caplog.text and "it ends" in caplog.text, 30, "the last try")
+    assert len(tried) == window.LOADS
 
 
 def test_closing_ends_where_there_is_none(webview: _Webview) -> None:

@@ -35,8 +35,8 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-PATIENCE = 30.0
-"""Seconds in which the first program answers, or has ended."""
+PATIENCE = 10.0
+"""Seconds in which the first program answers."""
 LONGEST = 200
 """Bytes of a request."""
 WORDS = ("open", "quit")
@@ -93,9 +93,8 @@ class Instance:
             with connection, suppress(OSError):  # who asks and goes away has asked for nothing
                 connection.settimeout(2.0)
                 said, _, word = connection.recv(LONGEST).decode("ascii", "replace").partition(" ")
-                known = secrets.compare_digest(said.encode(), self._secret.encode())
-                if known and word in WORDS and obey(word):
-                    connection.sendall(b"ok")
+                if secrets.compare_digest(said.encode(), self._secret.encode()) and word in WORDS:
+                    connection.sendall(b"ok" if obey(word) else b"no")
 
     def end(self) -> None:
         """Give the place to the next one."""
@@ -105,7 +104,8 @@ class Instance:
         if self._thread is not None:
             self._thread.join(5.0)
         self._listener.close()
-        (self._folder / "desktop.json").unlink(missing_ok=True)
+        with suppress(OSError):  # on Windows another start may read it just now; the lock is what counts
+            (self._folder / "desktop.json").unlink()
         os.close(self._lock)
 
 
@@ -116,21 +116,24 @@ def take_or_ask(folder: Path, word: str) -> Instance | None:
     """
     deadline = time.monotonic() + PATIENCE
     while (first := Instance.take(folder)) is None:
-        if _has_answered(folder, word):
+        answer = _answer(folder, word)
+        if answer == b"ok":
             return None
+        if answer == b"no":  # it ends: its node may have to send what it has
+            deadline = time.monotonic() + PATIENCE
         if time.monotonic() > deadline:
             raise MapdrError("MAPDR runs already, and does not answer; end it, and start it again")
         time.sleep(0.1)
     return first
 
 
-def _has_answered(folder: Path, word: str) -> bool:
-    """Whether the program that runs does it; one that has just begun, or ends, does not yet or no more."""
+def _answer(folder: Path, word: str) -> bytes:
+    """What the program that runs says: `ok`, `no` if it ends, nothing if it has just begun or has ended."""
     try:
         where = json.loads((folder / "desktop.json").read_bytes())
         with socket.create_connection(("127.0.0.1", int(where["port"])), 2.0) as connection:
             connection.settimeout(2.0)
             connection.sendall(f"{where['secret']} {word}".encode())
-            return connection.recv(2) == b"ok"
+            return connection.recv(2)
     except (OSError, ValueError, LookupError):
-        return False
+        return b""

@@ -49,8 +49,9 @@ def _run(first: Instance, config: Path | None) -> None:
         program = Program(Opening(find_configuration(config)), make_tray)
         first.listen(program.obey)
         for name in ("SIGTERM", "SIGHUP"):  # a session ends; SIGHUP is not of Windows
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda number, frame: program.obey("quit"))
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup's stays
+                signal.signal(number, lambda number, frame: program.obey("quit"))
         program.run()
     finally:
         first.end()

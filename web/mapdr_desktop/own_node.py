@@ -76,16 +76,17 @@ class OwnNode:
             time.sleep(PAUSE)
 
     def end(self, config: Path) -> None:
-        """Have the node drain and end, if this program has started it. Raises MapdrError if it does not."""
+        """Have the node drain and end, if this program has started it. Raises MapdrError or OSError."""
         with self._lock:
             self._ended = True
         deadline = time.monotonic() + START
+        error: Exception
         while self.runs:
             try:
                 with access(config) as opened:
                     stop(opened)
                 error = MapdrError("the node was asked to end, and its process has not ended; see its log")
-            except MapdrError as not_yet:
+            except (MapdrError, OSError) as not_yet:
                 error = not_yet
             if time.monotonic() > deadline:
                 raise error

@@ -34,10 +34,10 @@ class Program:
         self._local = LocalPage(opening)
         self._tray = make_tray(self._act)
         self._window: Window | None = None
-        self._begun = False
-        self._quits = False
+        self._begun = False  # the threads have been started
+        self._quits = False  # the window is to be closed
+        self._ended = False  # it is, and the rest ends
         self._news = News()
-        self._ended = False
         self._look_now = threading.Event()
         self._trouble = Trouble(log)
         self._watcher = GuardedThread(self._watch, "watch", goes_on=lambda: not self._ended)
@@ -77,7 +77,8 @@ class Program:
             return self._opening.url()
         except Exception as error:  # noqa: BLE001  whatever it is, a person is told, and may try again
             self._local.trouble = in_words(error)
-            log.error("the page cannot be opened: %s", self._local.trouble)
+            if not self._quits:
+                log.error("the page cannot be opened: %s", self._local.trouble)
             return self._local.address()
 
     def _show_window(self) -> None:

@@ -73,11 +73,12 @@ class PystrayTray:
         import pystray  # see this module
 
         # It tells of each try to be taken by a panel, with a traceback; there may be none for hours.
-        logging.getLogger("pystray").setLevel(logging.CRITICAL)
+        logging.getLogger("pystray._base").addFilter(_is_no_try)
         self._pystray = pystray
         self._act = act
         self._lock = threading.Lock()
         self._there = False
+        self._stops = False
         self._wanted = self._drawn = _Sign("stopped", "MAPDR", ())
         self._untold: list[str] = []
         self._icon = pystray.Icon("mapdr", icon("stopped"), "MAPDR", pystray.Menu(self._menu))
@@ -109,6 +110,7 @@ class PystrayTray:
 
     def stop(self) -> None:
         """See `Tray`."""
+        self._stops = True
         # On X it waits for a loop that may have ended with its panel.
         stopping = GuardedThread(self._icon.stop, "tray-stop", goes_on=lambda: False)
         stopping.start()
@@ -120,6 +122,8 @@ class PystrayTray:
         # On X pystray asks for it in `_be_seen`, which may be before it has set it.
         self._icon._thread = threading.current_thread()
         self._icon.run(self._be_seen)
+        if not self._stops:
+            log.warning("the sign in the tray is gone")
 
     def _be_seen(self, shown: Any) -> None:
         """In a thread of pystray's, once its loop takes commands.
@@ -137,7 +141,7 @@ class PystrayTray:
         if not self._there or not self._thread.is_alive():
             return
         wanted = self._wanted
-        lost = getattr(self._icon, "_systray_manager", self) is None  # on X, until a panel has it again
+        lost = getattr(self._icon, "_systray_manager", True) is None  # on X, until a panel has it again
         if lost or wanted.standing != self._drawn.standing:
             self._icon.icon = icon(wanted.standing)
         self._icon.title = wanted.title
@@ -164,6 +168,10 @@ class PystrayTray:
 
     def _chosen(self, entry: Entry) -> Callable[[], object]:
         return lambda: self._act(entry.action, entry.destination)
+
+
+def _is_no_try(record: logging.LogRecord) -> bool:
+    return record.msg != "Failed to dock icon"
 
 
 def _never_grab_the_server(shown: Any) -> None:

@@ -26,6 +26,8 @@ Address = Callable[[], str]
 
 WEBVIEW2 = r"Microsoft\EdgeUpdate\Clients\{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}"
 """Where Microsoft says that the runtime is registered, in the machine's 32-bit part or the user's."""
+LOADS = 3
+"""Tries to show the first address."""
 _STARTING = (  # shown before anything serves a page
     '<!doctype html><meta name="color-scheme" content="light dark">'
     "<style>body{font:16px system-ui,sans-serif;display:grid;place-items:center;height:90vh;"
@@ -64,7 +66,8 @@ class BrowserWindow:
         """See `Window`."""
         begin()
         if not self._ended.is_set():
-            self.show()
+            # Apart: the node may take long to start, and a person may quit meanwhile.
+            GuardedThread(self.show, "open", goes_on=lambda: False).start()
         # In steps, for on Windows a wait without an end is not interrupted.
         while not self._ended.wait(1.0):
             pass
@@ -72,6 +75,8 @@ class BrowserWindow:
     def show(self) -> None:
         """See `Window`."""
         url = self._address()
+        if self._ended.is_set():
+            return
         edge = _edge()
         if edge is None:
             if not webbrowser.open(url):
@@ -100,12 +105,16 @@ class WebviewWindow:
         self._stays = stays
         self._told_hidden = hidden
         self._hidden = False
+        self._is_maximized = False
+        self._loads = 1
         self._ending = False
         webview.settings["ALLOW_DOWNLOADS"] = True  # reports and listings
         self._window: Any = webview.create_window(
             "MAPDR", html=_STARTING, width=1280, height=860, min_size=(390, 500), text_select=True
         )
         self._window.events.closing += self._closing
+        self._window.events.maximized += lambda: self._set_maximized(True)
+        self._window.events.restored += lambda: self._set_maximized(False)
 
     def run(self, begin: Callable[[], object]) -> None:
         """See `Window`. Raises NoWindow."""
@@ -113,21 +122,24 @@ class WebviewWindow:
         def first() -> None:
             begin()
             # Not in pywebview's own thread, which tells nobody of a failure, and holds the process.
-            GuardedThread(self._load, "load", goes_on=lambda: not self._ending).start()
+            GuardedThread(self._load, "load", goes_on=self._loads_again).start()
 
         try:
             self._webview.start(first)
         except Exception as error:  # whatever the libraries of a desktop raise
+            self._ending = True
             raise NoWindow(f"pywebview has nothing to draw with ({in_words(error)})") from error
 
     def show(self) -> None:
         """See `Window`; one that was closed, or whose session has ended, is signed in anew."""
         hidden, self._hidden = self._hidden, False
+        maximized = self._is_maximized
         self._window.show()
-        self._window.restore()
-        # Not by `evaluate_js`: it goes by eval(), which the page's policy refuses. True is JSON on Windows.
-        signed_out = "document.querySelector('.sign-in') !== null"
-        if hidden or self._window.run_js(signed_out) in (True, "true"):
+        self._window.restore()  # to the front, from an icon; it is no larger than usual then
+        if maximized:
+            self._window.maximize()
+        # Not by `evaluate_js`: it goes by eval(), which the page's policy refuses.
+        if hidden or self._window.run_js("document.querySelector('.sign-in') !== null"):
             self._load()
 
     def end(self) -> None:
@@ -139,8 +151,15 @@ class WebviewWindow:
         if not self._ending:
             self._window.load_url(self._address())
 
+    def _loads_again(self) -> bool:
+        self._loads += 1
+        return not self._ending and self._loads <= LOADS
+
+    def _set_maximized(self, maximized: bool) -> None:
+        self._is_maximized = maximized
+
     def _closing(self) -> bool:
-        """Whether the window may close. In the main thread, so nothing may be waited for."""
+        """Whether the window may close. In the thread that draws, so nothing may be waited for."""
         if self._ending or _session_ends() or not self._stays():
             return True
         self._hidden = True
