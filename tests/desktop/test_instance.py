@@ -80,6 +80,9 @@ def test_a_start_while_the_first_ends_has_its_place_then(
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(take_or_ask, tmp_path, "open")
         until(lambda: len(asked) >= 10, 60, "more than its patience, which is for who does not answer")
+        monkeypatch.setattr(instance, "PATIENCE", 60.0)
+        before = len(asked)
+        until(lambda: len(asked) >= before + 2, 10, "that it has this patience")
         first.end()
         after = second.result(20)
     assert after is not None

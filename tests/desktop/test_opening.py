@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import httpx
@@ -114,6 +115,14 @@ def test_a_node_that_starts_for_long_is_asked_to_end_again(
     opening.end()
     assert len(asked) >= 2
     assert not _runs(opening.where.config)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal does not end it in order")
+def test_a_node_whose_configuration_was_broken_ends_all_the_same(opening: Opening) -> None:
+    opening.url()
+    opening.where.config.write_text("[node")
+    opening.end()
+    assert not opening.ends_node
 
 
 def test_a_frozen_program_starts_the_one_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,8 @@ def test_what_keeps_the_page_from_opening_is_said_in_words(
     page = program._local
     page.start()
     try:
-        with httpx.Client(base_url=program.address().partition("/#")[0], trust_env=False) as client:
+        url = program.address().partition("/#")[0]
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
             token = page.address().partition("#token=")[2]
             assert client.post("/api/session", json={"token": token}).status_code == 200
             said = [client.post("/api/first").json()["trouble"], client.post("/api/open").json()["error"]]

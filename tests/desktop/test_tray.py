@@ -137,7 +137,8 @@ def test_a_sign_that_no_panel_has_is_offered_again(desktop: Desktop) -> None:
     tray = _tray()
     tray.start()
     until(lambda: tray._there, 10, "that it is seen")
-    tray._icon._systray_manager = None
+    with tray._lock:  # it has drawn what there was
+        tray._icon._systray_manager = None
     for _ in range(2):
         tray.show("stopped", "MAPDR", ())
     assert len(desktop.drawn) == 3

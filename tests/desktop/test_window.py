@@ -133,7 +133,8 @@ def test_a_browser_is_not_opened_by_what_is_to_end(monkeypatch: pytest.MonkeyPat
 
 def test_to_end_does_not_wait_for_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node may take minutes to start."""
-    monkeypatch.setattr(window.webbrowser, "open", lambda url: pytest.fail("it is opened"))
+    opened: list[str] = []
+    monkeypatch.setattr(window.webbrowser, "open", opened.append)
     asked, known = threading.Event(), threading.Event()
 
     def address() -> str:
@@ -149,6 +150,8 @@ def test_to_end_does_not_wait_for_the_address(monkeypatch: pytest.MonkeyPatch) -
     runs.join(10)
     assert not runs.is_alive()
     known.set()
+    until(lambda: all(each.name != "open" for each in threading.enumerate()), 10, "the end of what opens")
+    assert not opened
 
 
 def test_edge_shows_a_window_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +222,9 @@ class _Webview:
         self.signed_out = False
         self.closing: list[Callable[[], bool]] = []
         self.maximized: list[Callable[[], object]] = []
+        self.restored: list[Callable[[], object]] = []
         events = SimpleNamespace(
-            closing=_Event(self.closing), maximized=_Event(self.maximized), restored=_Event([])
+            closing=_Event(self.closing), maximized=_Event(self.maximized), restored=_Event(self.restored)
         )
         self.window = SimpleNamespace(
             events=events,
@@ -266,6 +270,9 @@ def test_closing_hides_where_there_is_another_way_to_quit(webview: _Webview) -> 
     webview.maximized[0]()
     shown.show()
     assert webview.did[8:] == ["show", "maximize"], "it stays as large as it was"
+    webview.restored[0]()
+    shown.show()
+    assert webview.did[10:] == ["show"]
     shown.end()
     assert closing() is True
 
@@ -280,9 +287,13 @@ def test_a_page_that_cannot_be_loaded_is_tried_again_and_not_for_ever(
         raise RuntimeError("the window is not shown")
 
     webview.window.load_url = load_url
-    WebviewWindow(lambda: "link", stays=lambda: False, hidden=lambda: None).run(lambda: None)
+    shown = WebviewWindow(lambda: "link", stays=lambda: False, hidden=lambda: None)
+    shown.run(lambda: None)
     until(lambda: "thread load: RuntimeError" in caplog.text and "it ends" in caplog.text, 30, "the last try")
     assert len(tried) == window.LOADS
+    webview.window.load_url = tried.append
+    shown.show()
+    assert len(tried) == window.LOADS + 1, "a person asks again"
 
 
 def test_closing_ends_where_there_is_none(webview: _Webview) -> None:

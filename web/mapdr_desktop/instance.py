@@ -70,10 +70,9 @@ class Instance:
             return None
         instance = cls(folder, file)
         where = {"port": instance._listener.getsockname()[1], "secret": instance._secret}
-        fresh = folder / "desktop.json.new"
-        with open(fresh, "w", encoding="utf-8", opener=private_opener) as out:
+        # Who reads half of it asks again. It is not replaced: Windows refuses that while another one reads.
+        with open(folder / "desktop.json", "w", encoding="utf-8", opener=private_opener) as out:
             json.dump(where, out)
-        fresh.replace(folder / "desktop.json")
         return instance
 
     def listen(self, obey: Callable[[str], bool]) -> None:

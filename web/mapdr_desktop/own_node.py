@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.operate import service
 from mapdr.operate.access import access
 from mapdr.operate.stop import stop
@@ -44,6 +44,7 @@ class OwnNode:
         self._child: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._ended = False
+        self._signalled = False
         self._lock = threading.Lock()  # none is started twice, nor after the end
 
     @property
@@ -88,11 +89,22 @@ class OwnNode:
                 error = MapdrError("the node was asked to end, and its process has not ended; see its log")
             except (MapdrError, OSError) as not_yet:
                 error = not_yet
+            if isinstance(error, ConfigurationError):
+                self._signal()
             if time.monotonic() > deadline:
                 raise error
             time.sleep(PAUSE)  # one that begins is no node yet, and is asked again
         self._child = None
         self._forget()
+
+    def _signal(self) -> None:
+        """Ask a node to end whose place is not known, for somebody has broken its configuration.
+
+        On Windows it goes on: a signal would not let it drain.
+        """
+        if self._child is not None and not self._signalled and sys.platform != "win32":
+            self._signalled = True  # a second signal would not wait for the drain
+            self._child.terminate()
 
     def _start(self, config: Path) -> None:
         self._forget()

@@ -36,7 +36,7 @@ class Program:
         self._window: Window | None = None
         self._begun = False  # the threads have been started
         self._quits = False  # the window is to be closed
-        self._ended = False  # it is, and the rest ends
+        self._ended = False  # the window is closed; the rest ends
         self._news = News()
         self._look_now = threading.Event()
         self._trouble = Trouble(log)
@@ -71,7 +71,7 @@ class Program:
 
     def address(self) -> str:
         """What to show now: the node's page, or what has to be done first."""
-        if self._opening.where.is_new:
+        if self._opening.where.is_new or self._quits:  # no node is started to be ended
             return self._local.address()
         try:
             return self._opening.url()

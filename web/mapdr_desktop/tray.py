@@ -73,7 +73,7 @@ class PystrayTray:
         import pystray  # see this module
 
         # It tells of each try to be taken by a panel, with a traceback; there may be none for hours.
-        logging.getLogger("pystray._base").addFilter(_is_no_try)
+        logging.getLogger("pystray._base").addFilter(_is_worth_telling)
         self._pystray = pystray
         self._act = act
         self._lock = threading.Lock()
@@ -170,7 +170,8 @@ class PystrayTray:
         return lambda: self._act(entry.action, entry.destination)
 
 
-def _is_no_try(record: logging.LogRecord) -> bool:
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Whether pystray's line is not the one that comes every other second while there is no panel."""
     return record.msg != "Failed to dock icon"
 
 

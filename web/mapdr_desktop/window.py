@@ -103,10 +103,10 @@ class WebviewWindow:
         self._webview = webview
         self._address = address
         self._stays = stays
-        self._told_hidden = hidden
+        self._tell_hidden = hidden
         self._hidden = False
         self._is_maximized = False
-        self._loads = 1
+        self._loads = 1  # tries to show the first address
         self._ending = False
         webview.settings["ALLOW_DOWNLOADS"] = True  # reports and listings
         self._window: Any = webview.create_window(
@@ -139,7 +139,11 @@ class WebviewWindow:
         if maximized:
             self._window.maximize()
         # Not by `evaluate_js`: it goes by eval(), which the page's policy refuses.
-        if hidden or self._window.run_js("document.querySelector('.sign-in') !== null"):
+        if (
+            hidden
+            or self._loads > LOADS
+            or self._window.run_js("document.querySelector('.sign-in') !== null")
+        ):
             self._load()
 
     def end(self) -> None:
@@ -168,7 +172,7 @@ class WebviewWindow:
 
     def _hide(self) -> None:
         self._window.hide()
-        self._told_hidden()
+        self._tell_hidden()
 
 
 def has_webview2(registry: Any = None) -> bool:
