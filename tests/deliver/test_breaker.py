@@ -172,6 +172,21 @@ def test_each_probe_of_one_that_is_known_to_be_away_is_a_failure_more() -> None:
 
 
 @pytest.mark.parametrize("others_open", [True, False])
+def test_a_probe_that_failed_is_never_seen_to_try() -> None:
+    seen: list[BreakerState] = []
+    breaker, clock = make()
+    breaker.trip("unreachable", "")
+
+    def looking() -> float:
+        seen.append(breaker.state)
+        return clock.now
+
+    breaker._clock = looking
+    breaker.still_away("unreachable", "")
+    assert seen == [BreakerState.OPEN]
+    assert breaker.view().failures == 2
+
+
 def test_a_receiver_of_one_association_at_a_time_is_not_away_while_others_are_open(
     *, others_open: bool
 ) -> None:

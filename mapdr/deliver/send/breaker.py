@@ -94,16 +94,32 @@ class Breaker:
             before = self._view
             if before.state is BreakerState.OPEN:
                 return False
-            failures = before.failures + 1
-            wait = max((self._slow if slow else self._quick).delay(failures), min(seconds, self._slow.cap))
-            self._until = self._clock() + wait
-            now = self._wall()
-            since = before.since if before.since is not None else now
-            after = self._view = BreakerView(
-                BreakerState.OPEN, reason, comment, failures, since, now + wait, status, True
+            after = self._open(
+                before, reason=reason, comment=comment, slow=slow, status=status, seconds=seconds
             )
         self._on_change(before, after)
         return True
+
+    def _open(
+        self,
+        before: BreakerView,
+        *,
+        reason: str,
+        comment: str,
+        slow: bool,
+        status: int | None,
+        seconds: float,
+    ) -> BreakerView:
+        """Be open for longer than `before`. Under the lock."""
+        failures = before.failures + 1
+        wait = max((self._slow if slow else self._quick).delay(failures), min(seconds, self._slow.cap))
+        self._until = self._clock() + wait
+        now = self._wall()
+        since = before.since if before.since is not None else now
+        self._view = BreakerView(
+            BreakerState.OPEN, reason, comment, failures, since, now + wait, status, True
+        )
+        return self._view
 
     def trial(self) -> None:
         """Let a few images try, after the wait; the next failure opens it again, for longer."""
@@ -127,8 +143,14 @@ class Breaker:
 
     def still_away(self, reason: str, comment: str, *, slow: bool = False, seconds: float = 0.0) -> None:
         """A probe failed: open for longer; `seconds` as for `trip`."""
-        self.trial()
-        self.trip(reason, comment, slow=slow, seconds=seconds)
+        with self._lock:  # nobody may see that it tries: it has tried
+            before = self._view
+            if before.state is BreakerState.OPEN:
+                before = replace(before, state=BreakerState.TRIAL, retry_at=None)
+            after = self._open(
+                before, reason=reason, comment=comment, slow=slow, status=None, seconds=seconds
+            )
+        self._on_change(before, after)
 
     def wait(self) -> float:
         """Seconds until a probe is due; 0 when images may go out or the probe is due now."""
