@@ -57,6 +57,6 @@ def test_a_node_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) 
     node = site.start_node(config, tmp_path / "node.log", free_port())
     try:
         with pytest.raises(MapdrError, match=r"the node ended with status 2\n(.|\n)*mapdr.toml:1"):
-            node.wait_until_it_listens(30)
+            node.wait_until_it_listens(90)
     finally:
         node.stop()

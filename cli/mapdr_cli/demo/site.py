@@ -95,6 +95,8 @@ def edits(image: GeneratedImage) -> Mapping[str, str]:
     return {"AccessionNumber": PREFIX + image.accession_number, "InstitutionName": INSTITUTION}
 
 
+PORTS = range(20_000, 32_000)
+"""Linux gives those from 32768 to connections, Windows those from 49152."""
 STARTED = 180.0
 """Seconds within which a node has started: two at rest, more than 30 where every processor has other work."""
 
@@ -236,8 +238,11 @@ def start_node(config: Path, log: Path, port: int) -> Node:
 
 
 def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of loopback that is free now, of PORTS if it can be: a connection could take another one before
+    the node does."""
+    for port in [*secrets.SystemRandom().sample(PORTS, 100), 0]:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found: int = probe.getsockname()[1]
+            return found
+    raise MapdrError("no port of this machine is free")
