@@ -36,7 +36,7 @@ def test_a_signal_drains_the_node_and_it_ends_well(
     monkeypatch.setattr("mapdr.store.CLAIM_SECONDS", 0.2)
     node = _start(folder, port)
     try:
-        node.wait_until_it_listens(30)
+        node.wait_until_it_listens(90)
         again = folder.mapdr("run", "--plain")
         assert again.exit_code == 2
         assert 'another process works as node "clinic-north"' in " ".join(again.output.split())
@@ -55,7 +55,7 @@ def test_a_stop_from_another_process_drains_the_node_and_waits(free: tuple[NodeF
     folder, port = free
     node = _start(folder, port)
     try:
-        node.wait_until_it_listens(30)
+        node.wait_until_it_listens(90)
         done = folder.mapdr("stop")
         assert (done.exit_code, done.output) == (0, "The node has ended.\n")
         assert node.process.wait(10) == 0
@@ -71,7 +71,7 @@ def test_a_port_that_is_taken_is_named(free: tuple[NodeFolder, int]) -> None:
     with socket.create_server(("127.0.0.1", port)):
         node = _start(folder, port)
         try:
-            assert node.process.wait(30) == 1
+            assert node.process.wait(90) == 1
         finally:
             node.stop()
     assert f"{port}; another program may have the port" in node.last_words()
@@ -106,7 +106,7 @@ def test_a_reload_as_the_readme_has_it(free: tuple[NodeFolder, int], tmp_path: P
         )
     node = site.Node(folder.config, log, port, process)
     try:
-        node.wait_until_it_listens(30)
+        node.wait_until_it_listens(90)
         text = folder.config.read_text()
         folder.config.write_text(text.replace('ae_title = "MAPDR"', 'ae_title = "OTHER"'))
         done = reload()

@@ -177,11 +177,17 @@ def test_outside_its_hours_a_destination_gets_what_is_stat_and_nothing_else(
     opened = threading.Event()
     opened.set()
     monkeypatch.setattr(Timetable, "now", lambda self: Window(opened.is_set(), 1_800_000_000.0))
-    busy = threading.Event()
-    ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: busy.wait(5) and OK, sessions=1)
+    going, busy = threading.Event(), threading.Event()
+
+    def answer(payload: Any, session: Any) -> Any:
+        going.set()
+        return busy.wait(5) and OK
+
+    ledger, egress = FakeLedger(), FakeEgress(answer, sessions=1)
     first, *others = ledger.add(20)
     with delivering(ledger, egress) as deliverer:
         until(lambda: ledger.states()["leased"] >= 8, 5)
+        assert going.wait(5)
         opened.clear()
         until(lambda: ledger.states() == {"leased": 1, "pending": 19}, 5, "the return of what was not begun")
         (urgent,) = ledger.add(1, priority=Priority.STAT)
@@ -591,8 +597,10 @@ def test_no_image_waits_behind_an_association_that_is_not_answered() -> None:
     ledger, egress = FakeLedger(), FakeEgress(sessions=2)
     answered = threading.Event()
 
+    first = threading.Lock()
+
     def one_at_a_time() -> None:
-        if len(egress.connects) > 1:
+        if not first.acquire(blocking=False):
             answered.wait(30)
 
     egress.refuse = one_at_a_time

@@ -95,9 +95,9 @@ def test_a_payload_is_handed_out_once_its_facts_are_kept() -> None:
 def test_facts_of_images_that_come_together_are_kept_in_one_transaction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(facts_writer, "SECONDS", 0.5)
+    monkeypatch.setattr(facts_writer, "SECONDS", 600.0)
     notes, chain = Notes(), Finding()
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(1) as pool:
         preparer = Preparer(notes, lambda steps: chain, pool)
         preparer.request(delivery(1), "").result(10)
         assert notes.kept == [[id_of(1)]], "a lone image waits for none"

@@ -147,7 +147,7 @@ class Reader:
             listening = "listens as" in log.read_text() if "mapdr run" in script else True
             return listening and all(map(_listens, ports))
 
-        until(up, 30, f"the program of line {line}")
+        until(up, 120, f"the program of line {line}")
 
 
 def _listens(port: str) -> bool:

@@ -89,7 +89,7 @@ class NodeFolder:
                 incoming = store.spool.begin(SOURCE, *uids, image.transfer_syntax_uid)
                 incoming.write(image.dataset)
                 incoming.commit()
-            store.stop(time.monotonic() + 10)
+            store.stop(time.monotonic() + 100)
         finally:
             store.close()
 

@@ -30,7 +30,9 @@ class Site(Protocol):
 def chromium() -> Iterator[Browser]:
     """A browser, until the block ends."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+        opened = playwright.chromium.launch(
+            executable_path=program("chromium"), args=["--no-sandbox"], timeout=120_000
+        )
         yield opened
         opened.close()
 
@@ -87,8 +89,16 @@ def tab_to(tab: Tab, text: str, *, back: bool = False) -> None:
 
 
 def violations(tab: Tab, where: str, rules: Sequence[str] = ()) -> list[str]:
-    """What axe-core finds, each with `where`: by all its rules, or by these."""
-    told = Axe().run(tab, options={"runOnly": list(rules)} if rules else None).response["violations"]
+    """What axe-core finds, each with `where`: by all its rules, or by these.
+
+    It looks twice if it finds something: a page that has lost its node is pale for a moment, and where the
+    machine stands still it has.
+    """
+    for _ in range(2):
+        tab.locator("body:not(.is-lost)").wait_for()
+        told = Axe().run(tab, options={"runOnly": list(rules)} if rules else None).response["violations"]
+        if not told:
+            break
     return [f"{where}: {each['impact']} {each['id']} {each['nodes'][0]['target']}" for each in told]
 
 

@@ -119,7 +119,9 @@ def test_a_page_whose_port_is_taken_does_not_keep_the_node(
             other.close()
             assert not node.reload(used.config)
             assert node.page is not None
-            assert httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
+            assert (
+                httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=60).status_code == 200
+            )
 
 
 def test_a_reload_opens_changes_and_closes_the_page(used: NodeFolder) -> None:
@@ -133,12 +135,12 @@ def test_a_reload_opens_changes_and_closes_the_page(used: NodeFolder) -> None:
         second = node.page.describe().port
         headers = {"host": "router.clinic.example"}
         url = f"http://127.0.0.1:{second}/healthz"
-        assert httpx.get(url, headers=headers, trust_env=False).status_code == 200
+        assert httpx.get(url, headers=headers, trust_env=False, timeout=60).status_code == 200
         used.config.write_text(before.replace("[web]", "[web]\nenabled = false"))
         assert not node.reload(used.config)
         assert node.page is None
         with pytest.raises(httpx.ConnectError):
-            httpx.get(url, trust_env=False)
+            httpx.get(url, trust_env=False, timeout=60)
         used.config.write_text(before.replace("[web]", '[web]\nhost = "10.1.2.3"'))
         assert node.reload(used.config)
         assert node.page is None
@@ -163,7 +165,7 @@ def test_the_page_speaks_tls(used: NodeFolder, tmp_path: Path) -> None:
         page = Page(node, used.config)
         context = ssl.create_default_context(cafile=str(cert))
         with httpx.Client(
-            base_url=f"https://127.0.0.1:{page.port}", verify=context, trust_env=False
+            base_url=f"https://127.0.0.1:{page.port}", verify=context, trust_env=False, timeout=60
         ) as client:
             token = page.doors.make_link("ann", "operator")
             answer = client.post("/api/v1/session", json={"token": token})
@@ -178,7 +180,7 @@ def test_behind_a_proxy_the_browser_s_address_counts(used: NodeFolder) -> None:
     with running(used, web) as node:
         page = Page(node, used.config)
         headers = {"host": "router.clinic.example", "x-forwarded-for": "8.8.8.8, 10.1.2.3"}
-        with httpx.Client(base_url=page.url, headers=headers, trust_env=False) as client:
+        with httpx.Client(base_url=page.url, headers=headers, trust_env=False, timeout=60) as client:
             token = page.doors.make_link("ann", "operator")
             https = {"origin": "https://router.clinic.example"}
             plain = {"origin": "http://router.clinic.example"}
@@ -186,7 +188,7 @@ def test_behind_a_proxy_the_browser_s_address_counts(used: NodeFolder) -> None:
             answer = client.post("/api/v1/session", json={"token": token}, headers=https)
             assert answer.status_code == 200
             assert client.get("/metrics", headers={"cookie": ""}).status_code == 401
-            assert httpx.get(f"{page.url}/healthz", trust_env=False).status_code in (200, 400)
+            assert httpx.get(f"{page.url}/healthz", trust_env=False, timeout=60).status_code in (200, 400)
         (file,) = (node.plan.node.data / "audit").glob("*.log")
         assert 'NetworkAccessPointID="10.1.2.3"' in file.read_text()
 
