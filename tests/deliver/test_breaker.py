@@ -171,7 +171,6 @@ def test_each_probe_of_one_that_is_known_to_be_away_is_a_failure_more() -> None:
     assert breaker.view().failures == 3
 
 
-@pytest.mark.parametrize("others_open", [True, False])
 def test_a_probe_that_failed_is_never_seen_to_try() -> None:
     seen: list[BreakerState] = []
     breaker, clock = make()
@@ -187,6 +186,7 @@ def test_a_probe_that_failed_is_never_seen_to_try() -> None:
     assert breaker.view().failures == 2
 
 
+@pytest.mark.parametrize("others_open", [True, False])
 def test_a_receiver_of_one_association_at_a_time_is_not_away_while_others_are_open(
     *, others_open: bool
 ) -> None:
