@@ -58,15 +58,24 @@ BY_STATUS = [
     ),
 ]
 
+# Each try counts: with three of them it would be parked if nobody looks for half a second.
+WHILE_LOOKED_AT: dict[str, Any] = {
+    "burnt": None,
+    "config": {"retry": {"first": 0.05, "max": 0.2, "tries": 1000}},
+}
+
 BY_MESSAGE = [
-    Row("another message id", Peer(Answer(others={MESSAGE_ID: 4711})), **LOST, burnt=None),
-    Row("another SOP instance", Peer(Answer(others={SOP_INSTANCE: "1.9.77"})), **LOST, burnt=None),
+    Row("another message id", Peer(Answer(others={MESSAGE_ID: 4711})), **LOST, **WHILE_LOOKED_AT),
+    Row("another SOP instance", Peer(Answer(others={SOP_INSTANCE: "1.9.77"})), **LOST, **WHILE_LOOKED_AT),
     Row(
-        "another SOP class", Peer(Answer(others={SOP_CLASS: "1.2.840.10008.5.1.4.1.1.4"})), **LOST, burnt=None
+        "another SOP class",
+        Peer(Answer(others={SOP_CLASS: "1.2.840.10008.5.1.4.1.1.4"})),
+        **LOST,
+        **WHILE_LOOKED_AT,
     ),
     Row("two responses", Peer(Answer(twice=True)), "delivered", status=0),
     Row("no response", Peer(Answer(None)), **LOST, config={"dimse_timeout": 0.5}),
-    Row("an abort in place of the response", Peer(Answer(hang_up="abort")), **LOST, burnt=None),
+    Row("an abort in place of the response", Peer(Answer(hang_up="abort")), **LOST, **WHILE_LOOKED_AT),
     Row("an end in place of the response", Peer(Answer(hang_up="reset")), **LOST),
     otherwise("an end after 100 bytes of data", **LOST, down="no-answer", cut_after=100),
 ]
